@@ -1,0 +1,1 @@
+"""Pure maths: returns, transforms, distributions, losses, optimizers, trees."""

@@ -1,0 +1,1 @@
+"""Runners, evaluation, checkpoints and logs; never imports an agent."""
