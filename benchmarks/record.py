@@ -1,0 +1,104 @@
+"""Timing and the one format of `benchmarks/results/*.json`.
+
+A row says what was measured (`name`, `case`, `value`, `unit`), against what
+(`peer_value`, `ratio`), and under which conditions (`cores`, `versions`, `command`,
+filled in here). Rows of an earlier run with the same name and case are replaced.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def measure(call: Callable[[], Any], repeats: int = 5, warmup: int = 1) -> float:
+    """Median wall seconds of `call()`, results waited for.
+
+    Args:
+      call: what to time; whatever arrays it returns are blocked on.
+      repeats: timed calls.
+      warmup: calls before the first timed one (compilation).
+    """
+    for _ in range(warmup):
+        jax.block_until_ready(call())
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def row(
+    name: str,
+    case: str,
+    value: float,
+    unit: str,
+    peer_value: float | None = None,
+    ratio: float | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """One result. `ratio` defaults to `value / peer_value`."""
+    if ratio is None and peer_value:
+        ratio = value / peer_value
+    fields = {"name": name, "case": case, "value": value, "unit": unit}
+    return {**fields, "peer_value": peer_value, "ratio": ratio, **more}
+
+
+def record(path: str | Path, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print rows and merge them into a results file.
+
+    Args:
+      path: a file name below `benchmarks/results`, or an absolute path.
+      rows: as `row` makes them; missing keys are filled with None.
+
+    Returns:
+      The complete rows, as written.
+    """
+    path = RESULTS / path
+    rows = [{**row("", "", 0.0, ""), **given, **conditions()} for given in rows]
+    written = {(given["name"], given["case"]) for given in rows}
+    old = json.loads(path.read_text()) if path.exists() else []
+    kept = [given for given in old if (given["name"], given["case"]) not in written]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([*kept, *rows], indent=1) + "\n")
+    for given in rows:
+        ratio = f"  ({given['ratio']:.2f} of peer)" if given["ratio"] else ""
+        print(
+            f"{given['name']:<32} {given['case']:<36} "
+            f"{given['value']:>14,.4g} {given['unit']}{ratio}"
+        )
+    return rows
+
+
+def conditions() -> dict[str, Any]:
+    """Cores this process may use, versions, device, and the command line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    device = jax.devices()[0]
+    script = os.path.relpath(sys.argv[0] or "-", Path(__file__).parent.parent)
+    return {
+        "cores": cores or os.cpu_count(),
+        "device": f"{device.platform} {device.device_kind}",
+        "versions": versions,
+        "command": shlex.join(["python", script, *sys.argv[1:]]),
+    }
