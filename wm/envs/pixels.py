@@ -1,0 +1,146 @@
+"""Own environments seen as pictures, and the game of Catch also as a vector."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from wm.envs.timesteps import first, following
+from wm.types import ArraySpec, EnvSpec, Key, TimeStep
+
+BALL = (255, 96, 64)
+PADDLE = (64, 160, 255)
+
+
+class CatchState(struct.PyTreeNode):
+    """Where the ball and the paddle are."""
+
+    row: jax.Array
+    """i32, of the ball; 0 at the top."""
+    column: jax.Array
+    """i32, of the ball."""
+    paddle: jax.Array
+    """i32, column in the bottom row."""
+
+
+class Catch(struct.PyTreeNode):
+    """A ball falls one row per step; be under it when it reaches the bottom.
+
+    Actions 0, 1, 2 move the paddle left, not, right. The reward is +1 for a catch and
+    −1 for a miss, in the terminal step. The ball's column is uniform, so whatever does
+    not look at it scores 2 / columns − 1, random play included.
+
+    Source: Mnih et al. 2014 (Recurrent models of visual attention, §4.2) has the game;
+    the drawing is our own.
+    """
+
+    rows: int = struct.field(pytree_node=False, default=6)
+    columns: int = struct.field(pytree_node=False, default=5)
+    size: int | None = struct.field(pytree_node=False, default=16)
+    """Side of the picture in pixels; None for the vector `[rows · columns]`."""
+    channels: int = struct.field(pytree_node=False, default=1)
+    name: str = struct.field(pytree_node=False, default="pixels/catch")
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Image `[size, size, channels]`, or f32 `[rows · columns]`; 3 actions."""
+        if self.size is None:
+            observation = ArraySpec((self.rows * self.columns,))
+        else:
+            observation = ArraySpec((self.size, self.size, self.channels), "uint8")
+        return EnvSpec(
+            observation=observation,
+            action=ArraySpec((), "int32", classes=3),
+            name=self.name,
+            time_limit=self.rows - 1,
+            random_return=2 / self.columns - 1,
+            optimal_return=1.0,
+        )
+
+    def reset(self, key: Key) -> tuple[CatchState, TimeStep]:
+        """The ball at the top of a random column, the paddle in the middle."""
+        state = CatchState(
+            row=jnp.zeros((), jnp.int32),
+            column=jax.random.randint(key, (), 0, self.columns),
+            paddle=jnp.asarray(self.columns // 2, jnp.int32),
+        )
+        return state, first(self._draw(state))
+
+    def step(self, state: CatchState, action: jax.Array) -> tuple[CatchState, TimeStep]:
+        """Move the paddle, then let the ball fall one row."""
+        paddle = jnp.clip(state.paddle + action - 1, 0, self.columns - 1)
+        state = state.replace(row=state.row + 1, paddle=paddle)
+        landed = state.row >= self.rows - 1
+        caught = jnp.where(state.column == paddle, 1.0, -1.0)
+        return state, following(self._draw(state), landed * caught, terminal=landed)
+
+    def _draw(self, state: CatchState) -> jax.Array:
+        cells = (jnp.arange(self.rows)[:, None], jnp.arange(self.columns)[None])
+        ball = (cells[0] == state.row) & (cells[1] == state.column)
+        paddle = (cells[0] == self.rows - 1) & (cells[1] == state.paddle)
+        if self.size is None:
+            return (ball | paddle).astype(jnp.float32).reshape(-1)
+        return draw((ball, paddle), (BALL, PADDLE), self.size, self.channels)
+
+
+def draw(
+    masks: tuple[jax.Array, ...],
+    colors: tuple[tuple[int, int, int], ...],
+    size: int,
+    channels: int,
+) -> jax.Array:
+    """Cells as blocks of pixels, in the middle of a black square.
+
+    Args:
+      masks: bool `[rows, columns]` each; later ones are drawn over earlier ones.
+      colors: red, green, blue of each mask; one channel draws all in white.
+      size: side of the picture; blocks are as large as fit.
+      channels: 1 or 3.
+
+    Returns:
+      uint8 `[size, size, channels]`.
+    """
+    rows, columns = masks[0].shape
+    height, width = size // rows, size // columns
+    picture = jnp.zeros((rows, columns, channels), jnp.uint8)
+    for mask, color in zip(masks, colors, strict=True):
+        value = jnp.asarray(color if channels == 3 else (255,), jnp.uint8)
+        picture = jnp.where(mask[..., None], value, picture)
+    picture = jnp.repeat(jnp.repeat(picture, height, axis=0), width, axis=1)
+    top, left = (size - rows * height) // 2, (size - columns * width) // 2
+    bottom, right = size - rows * height - top, size - columns * width - left
+    return jnp.pad(picture, ((top, bottom), (left, right), (0, 0)))
+
+
+def make_catch(
+    rows: int = 6, columns: int = 5, size: int = 16, channels: int = 1
+) -> Catch:
+    """Catch drawn as a picture.
+
+    Args:
+      rows: height of the board; an episode has `rows` records.
+      columns: its width.
+      size: side of the picture in pixels.
+      channels: 1 (white on black) or 3.
+
+    Raises:
+      ValueError: a board that does not fit the picture.
+    """
+    if min(rows, columns) < 2 or max(rows, columns) > size:
+        raise ValueError(
+            f"rows and columns must be in 2…size, got {rows} and {columns} at {size}"
+        )
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 or 3, got {channels}")
+    return Catch(rows=rows, columns=columns, size=size, channels=channels)
+
+
+def make_vector_catch(rows: int = 6, columns: int = 5) -> Catch:
+    """Catch as a vector with ones where the ball and the paddle are.
+
+    Args:
+      rows: height of the board.
+      columns: its width.
+    """
+    return Catch(rows=rows, columns=columns, size=None, name="probe/catch")

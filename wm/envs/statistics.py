@@ -1,0 +1,96 @@
+"""Returns and lengths of finished episodes, kept on the device next to the loop."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from wm.types import TimeStep
+
+
+class EpisodeStats(struct.PyTreeNode):
+    """Running episodes per row, and sums over episodes finished since `clear`.
+
+    Returns are undiscounted. A length counts transitions: records that are not
+    `is_first`.
+    """
+
+    running_return: jax.Array
+    """f32 `[B]`, of the episode under way, or of the one that just ended."""
+    running_length: jax.Array
+    """i32 `[B]`."""
+    ended: jax.Array
+    """bool `[B]`: the newest record was `is_last`; a frozen row is counted once."""
+    last_return: jax.Array
+    """f32 `[B]`, of the newest finished episode; NaN before the first."""
+    last_length: jax.Array
+    """i32 `[B]`, 0 before the first."""
+    count: jax.Array
+    """i32: episodes finished since `clear`."""
+    return_sum: jax.Array
+    """f32."""
+    return_square_sum: jax.Array
+    """f32; mean and spread of the returns follow without storing them."""
+    length_sum: jax.Array
+    """i32."""
+
+
+def init(batch: int) -> EpisodeStats:
+    """Statistics of `batch` rows before their first record."""
+    return EpisodeStats(
+        running_return=jnp.zeros(batch, jnp.float32),
+        running_length=jnp.zeros(batch, jnp.int32),
+        ended=jnp.zeros(batch, bool),
+        last_return=jnp.full(batch, jnp.nan, jnp.float32),
+        last_length=jnp.zeros(batch, jnp.int32),
+        count=jnp.zeros((), jnp.int32),
+        return_sum=jnp.zeros((), jnp.float32),
+        return_square_sum=jnp.zeros((), jnp.float32),
+        length_sum=jnp.zeros((), jnp.int32),
+    )
+
+
+def update(stats: EpisodeStats, timestep: TimeStep) -> EpisodeStats:
+    """Take in the next record of every row, `[B]`."""
+    alive = ~timestep.is_first & ~(stats.ended & timestep.is_last)
+    running_return = jnp.where(timestep.is_first, 0.0, stats.running_return)
+    running_return = running_return + alive * timestep.reward
+    running_length = jnp.where(timestep.is_first, 0, stats.running_length) + alive
+    finished = timestep.is_last & alive
+    returns = jnp.where(finished, running_return, 0.0)
+    return EpisodeStats(
+        running_return=running_return,
+        running_length=running_length,
+        ended=timestep.is_last,
+        last_return=jnp.where(finished, running_return, stats.last_return),
+        last_length=jnp.where(finished, running_length, stats.last_length),
+        count=stats.count + jnp.sum(finished, dtype=jnp.int32),
+        return_sum=stats.return_sum + jnp.sum(returns),
+        return_square_sum=stats.return_square_sum + jnp.sum(returns**2),
+        length_sum=stats.length_sum
+        + jnp.sum(jnp.where(finished, running_length, 0), dtype=jnp.int32),
+    )
+
+
+def clear(stats: EpisodeStats) -> EpisodeStats:
+    """Zero the sums; episodes under way and the last results stay."""
+    return stats.replace(
+        count=jnp.zeros_like(stats.count),
+        return_sum=jnp.zeros_like(stats.return_sum),
+        return_square_sum=jnp.zeros_like(stats.return_square_sum),
+        length_sum=jnp.zeros_like(stats.length_sum),
+    )
+
+
+def summary(stats: EpisodeStats) -> dict[str, jax.Array]:
+    """`episode/…` metrics since `clear`; NaN where no episode finished."""
+    count = jnp.where(stats.count > 0, stats.count, jnp.nan).astype(jnp.float32)
+    mean = stats.return_sum / count
+    variance = jnp.maximum(stats.return_square_sum / count - mean**2, 0.0)
+    return {
+        "episode/return": mean,
+        "episode/return_std": jnp.sqrt(variance),
+        "episode/length": stats.length_sum / count,
+        "episode/count": stats.count,
+    }

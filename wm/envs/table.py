@@ -1,0 +1,122 @@
+"""The table of environments: strings only, see `wm.table`."""
+
+from __future__ import annotations
+
+from wm.envs import names
+from wm.table import Entry
+
+ENVS: dict[str, Entry] = {}
+"""`source/task` → where it is made, one line about it, the extra it needs."""
+
+
+def _own(name: str, target: str, description: str, **options: object) -> None:
+    ENVS[name] = Entry(target, description, options=options)
+
+
+def _family(source, tasks, target, description, extra=None) -> None:
+    for task in tasks:
+        line = f"{task}: {description}"
+        ENVS[f"{source}/{task}"] = Entry(target, line, extra, {"name": task})
+
+
+_own("pixels/catch", "wm.envs.pixels:make_catch", "catch a falling ball, from pixels")
+
+_own(
+    "probe/catch",
+    "wm.envs.pixels:make_vector_catch",
+    "catch a falling ball, as a vector",
+)
+_own(
+    "probe/hidden_point",
+    "wm.envs.probe:make_hidden_point",
+    "hold a point whose velocity is hidden",
+)
+_own("probe/sparse_point", "wm.envs.probe:SparsePoint", "reach and hold, sparse reward")
+_own("probe/recall", "wm.envs.probe:Recall", "remember a cue for two steps")
+_own("probe/chain20", "wm.envs.probe:Chain20", "explore 20 cells without a reward")
+for _task, _line in {
+    "constant": "learn a constant value",
+    "observed": "learn a value that depends on the observation",
+    "delayed": "learn a value that reaches back in time",
+    "choice": "learn to choose",
+    "matched": "learn to choose by what is seen",
+}.items():
+    _own(f"probe/{_task}", "wm.envs.probe_bandits:Bandit", _line, task=_task)
+_own(
+    "probe/trace_counter",
+    "wm.envs.probe_bandits:TraceCounter",
+    "counts how often step is traced",
+)
+_own(
+    "probe/step_counter",
+    "wm.envs.probe_bandits:make_step_counter",
+    "every record says where it comes from",
+)
+
+_family(
+    "gymnax",
+    [task for task in names.GYMNAX if task.endswith(("-v0", "-v1"))],
+    "wm.envs.gymnax:make",
+    "classic control",
+)
+_family(
+    "gymnax",
+    [task for task in names.GYMNAX if task.endswith("-MinAtar")],
+    "wm.envs.gymnax:make",
+    "small Atari, 10×10 cells",
+)
+_family(
+    "gymnax",
+    [task for task in names.GYMNAX if task.endswith("-bsuite")],
+    "wm.envs.gymnax:make",
+    "behaviour suite",
+)
+_family(
+    "gymnax",
+    [task for task in names.GYMNAX if task.endswith("-misc")],
+    "wm.envs.gymnax:make",
+    "small task",
+)
+_family(
+    "brax",
+    names.BRAX,
+    "wm.envs.brax:make",
+    "rigid bodies, 1000 steps",
+    extra="brax",
+)
+for _task, _line in {
+    "symbolic": "Craftax, symbols",
+    "pixels": "Craftax, image",
+    "classic-symbolic": "Crafter's game in JAX, symbols",
+    "classic-pixels": "Crafter's game in JAX, image",
+}.items():
+    ENVS[f"craftax/{_task}"] = Entry(
+        "wm.envs.craftax:make", _line, "craftax", {"name": _task}
+    )
+_family(
+    "playground",
+    names.PLAYGROUND,
+    "wm.envs.playground:make",
+    "control suite in MJX",
+    extra="playground",
+)
+_family(
+    "atari",
+    names.ATARI_GAMES,
+    "wm.envs.atari:make",
+    "Atari 2600, on the host",
+    extra="host",
+)
+_family(
+    "dmc",
+    names.DMC_TASKS,
+    "wm.envs.dmc:make",
+    "control suite, on the host",
+    extra="host",
+)
+ENVS["crafter/reward"] = Entry(
+    "wm.envs.crafter:make",
+    "Crafter with rewards, on the host",
+    "crafter",
+    {"name": "reward"},
+)
