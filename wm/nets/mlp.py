@@ -1,0 +1,147 @@
+"""Dense and block-diagonal layers, and stacks of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from wm.nets import initializers, norms
+from wm.nets.blocks import block_matmul
+from wm.nets.net import Net, from_module
+
+Fan = Literal["in", "average"]
+_ACTIVATIONS = ("silu", "elu", "relu", "gelu", "tanh", "sigmoid", "none")
+
+
+def mlp(
+    layers: int,
+    units: int,
+    act: str = "silu",
+    norm: norms.NormName = "rms",
+    out: int | None = None,
+    outscale: float = 1.0,
+    bias: bool = True,
+    fan: Fan = "in",
+    dtype: str = "float32",
+) -> Net:
+    """`layers` times (dense, norm, activation), then a dense output if `out` is set.
+
+    `apply(params, x […, D]) -> […, out or units]`, in `dtype`; with `out` in float32.
+    Params: `{"layer0": {"kernel" [D, units], "bias" [units], "scale" [units]}, …,
+    "out": {"kernel" [units, out], "bias" [out]}}`.
+
+    Args:
+      layers: hidden layers; 0 leaves the output layer alone.
+      units: width of each.
+      act: silu, elu, relu, gelu, tanh, sigmoid or none.
+      norm: rms, layer or none.
+      out: width of the output layer, which has neither norm nor activation.
+      outscale: factor on the output kernel's initial values.
+      bias: whether hidden layers have one.
+      fan: initialisation rule, see `initializers.truncated_normal`.
+      dtype: compute type; parameters are float32.
+    """
+    norms.check_norm(norm)
+    activation(act)
+    return from_module(
+        Mlp(layers, units, act, norm, out, outscale, bias, fan, jnp.dtype(dtype))
+    )
+
+
+def dense(
+    out: int, outscale: float = 1.0, bias: bool = True, dtype: str = "float32"
+) -> Net:
+    """One affine layer. Params: `{"kernel" [D, out], "bias" [out]}`."""
+    return from_module(
+        Layer(out, bias=bias, scale=outscale, dtype=jnp.dtype(dtype)),
+    )
+
+
+def block_dense(out: int, blocks: int = 8, dtype: str = "float32") -> Net:
+    """One affine layer whose kernel is block diagonal.
+
+    `apply(params, x […, D]) -> […, out]`, features block-major.
+    Params: `{"kernel" [blocks, D / blocks, out / blocks], "bias" [out]}`.
+    """
+    return from_module(Layer(out, blocks=blocks, dtype=jnp.dtype(dtype)))
+
+
+class Mlp(nn.Module):
+    """See `mlp`."""
+
+    layers: int
+    units: int
+    act: str = "silu"
+    norm: norms.NormName = "rms"
+    out: int | None = None
+    outscale: float = 1.0
+    bias: bool = True
+    fan: Fan = "in"
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        hidden = dict(act=self.act, norm=self.norm, bias=self.bias)
+        shared = dict(fan=self.fan, dtype=self.dtype)
+        for i in range(self.layers):
+            x = Layer(self.units, **hidden, **shared, name=f"layer{i}")(x)
+        if self.out is None:
+            return x
+        x = Layer(self.out, scale=self.outscale, **shared, name="out")(x)
+        return x.astype(jnp.float32)
+
+
+class Layer(nn.Module):
+    """Dense or block-diagonal kernel, bias, norm, activation; one flat dict of leaves.
+
+    `{"kernel" [D, units] or [blocks, D/blocks, units/blocks], "bias" [units],
+    "scale" [units], "shift" [units]}`, the last two as the norm has them. The norm is
+    over all features, whatever the blocks.
+    """
+
+    units: int
+    act: str = "none"
+    norm: norms.NormName = "none"
+    bias: bool = True
+    blocks: int = 0
+    scale: float = 1.0
+    fan: Fan = "in"
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.astype(self.dtype)
+        init = initializers.truncated_normal(self.scale, self.fan)
+        if self.blocks:
+            shape = (self.blocks, x.shape[-1] // self.blocks, self.units // self.blocks)
+            kernel = self.param("kernel", init, shape).astype(self.dtype)
+            x = block_matmul(x, kernel)
+        else:
+            kernel = self.param("kernel", init, (x.shape[-1], self.units))
+            x = x @ kernel.astype(self.dtype)
+        return owned_bias_norm_act(self, x)
+
+
+def owned_bias_norm_act(module, x: jax.Array) -> jax.Array:
+    """What follows a linear map; reads `bias`, `norm`, `act`, `dtype` of `module`."""
+    if module.bias:
+        bias = module.param("bias", initializers.zeros, (x.shape[-1],))
+        x = x + bias.astype(module.dtype)
+    x = norms.owned_norm(module, module.norm, x)
+    return activation(module.act)(x)
+
+
+def activation(name: str):
+    """The function called `name`.
+
+    Raises:
+      ValueError: no such activation.
+    """
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"act must be one of {', '.join(_ACTIVATIONS)}, got {name!r}")
+    if name == "none":
+        return lambda x: x
+    return jnp.tanh if name == "tanh" else getattr(jax.nn, name)
