@@ -1,0 +1,1 @@
+"""Published numbers, statistics and the page that shows a run."""

@@ -1,0 +1,141 @@
+"""Aggregates over runs and tasks, and bootstrap intervals for them; numpy only.
+
+Definitions follow Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of
+the Statistical Precipice". `scores` is one array of runs per task; runs may differ in
+number between tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Scores = Sequence[np.ndarray]
+"""One array of final scores `[runs]` per task."""
+RESAMPLES = 2_000
+"""The percentile interval's ends move by about 1 % of its width at this number."""
+
+
+class Interval(NamedTuple):
+    """A value with its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def iqm(scores: Scores) -> float:
+    """Interquartile mean of all run × task scores.
+
+    The mean of what is left after dropping `floor(n / 4)` scores at each end.
+
+    Source: Agarwal et al. 2021, Section 4.3.
+    """
+    pooled = np.sort(np.concatenate([np.ravel(runs) for runs in scores]))
+    cut = len(pooled) // 4
+    return float(pooled[cut : len(pooled) - cut].mean())
+
+
+def mean(scores: Scores) -> float:
+    """Mean over tasks of each task's mean over runs."""
+    return float(np.mean([np.mean(runs) for runs in scores]))
+
+
+def median(scores: Scores) -> float:
+    """Median over tasks of each task's mean over runs."""
+    return float(np.median([np.mean(runs) for runs in scores]))
+
+
+def optimality_gap(scores: Scores, target: float = 1.0) -> float:
+    """`target - mean(min(score, target))`, clipped per run.
+
+    Source: Agarwal et al. 2021, Section 4.3.
+    """
+    clipped = [np.mean(np.minimum(runs, target)) for runs in scores]
+    return float(target - np.mean(clipped))
+
+
+def probability_of_improvement(scores: Scores, other: Scores) -> float:
+    """Chance that a run of `scores` beats one of `other`, averaged over tasks.
+
+    Ties count half.
+
+    Source: Agarwal et al. 2021, Appendix A.3 (Mann-Whitney U per task).
+    """
+    chances = []
+    for ours, theirs in zip(scores, other, strict=True):
+        difference = np.ravel(ours)[:, None] - np.ravel(theirs)[None]
+        chances.append(np.mean((difference > 0) + 0.5 * (difference == 0)))
+    return float(np.mean(chances))
+
+
+def interval(
+    scores: Scores,
+    statistic: Callable[[Scores], float] = iqm,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Stratified percentile bootstrap: runs are resampled within each task.
+
+    With one run of every task the interval is that run's value: nothing is known of
+    the spread between runs.
+
+    Args:
+      scores: one array of runs per task.
+      statistic: of resampled `scores`.
+      confidence: mass between the ends.
+      resamples: bootstrap draws.
+      seed: of numpy's generator, so that a page is the same every time.
+
+    Source: Agarwal et al. 2021, Section 4.1.
+    """
+    generator = np.random.default_rng(seed)
+    tasks = [np.ravel(runs) for runs in scores]
+    draws = [
+        statistic([generator.choice(runs, len(runs)) for runs in tasks])
+        for _ in range(resamples)
+    ]
+    return _percentiles(statistic(tasks), draws, confidence)
+
+
+def mean_interval(
+    seeds: Sequence[np.ndarray],
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Mean score of one task over seeds, each with its evaluation episodes.
+
+    Two-level bootstrap: seeds are resampled, then episodes within each drawn seed, so
+    the interval covers both kinds of luck. With one seed it covers episodes only.
+
+    Args:
+      seeds: one array of episode returns per seed.
+      confidence: mass between the ends.
+      resamples: bootstrap draws.
+      seed: of numpy's generator.
+    """
+    generator = np.random.default_rng(seed)
+    arrays = [np.asarray(episodes, np.float64) for episodes in seeds]
+    # Means of resampled episodes, [resamples] per seed; then seeds are drawn from them.
+    means = np.stack([_resampled_means(x, resamples, generator) for x in arrays])
+    chosen = generator.integers(0, len(arrays), (len(arrays), resamples))
+    draws = np.take_along_axis(means, chosen, 0).mean(0)
+    value = float(np.mean([x.mean() for x in arrays]))
+    return _percentiles(value, draws, confidence)
+
+
+def _resampled_means(
+    episodes: np.ndarray, resamples: int, generator: np.random.Generator
+) -> np.ndarray:
+    picks = generator.integers(0, len(episodes), (resamples, len(episodes)))
+    return episodes[picks].mean(1)
+
+
+def _percentiles(value: float, draws, confidence: float) -> Interval:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.asarray(draws), [tail, 1 - tail])
+    return Interval(value, float(low), float(high))
