@@ -46,9 +46,34 @@ BRAX = (
 )
 
 ATARI_100K = tuple(
-    """Alien Amidar Assault Asterix BankHeist BattleZone Boxing Breakout ChopperCommand
-    CrazyClimber DemonAttack Freeway Frostbite Gopher Hero Jamesbond Kangaroo Krull
-    KungFuMaster MsPacman Pong PrivateEye Qbert RoadRunner Seaquest UpNDown""".split()
+    [
+        "Alien",
+        "Amidar",
+        "Assault",
+        "Asterix",
+        "BankHeist",
+        "BattleZone",
+        "Boxing",
+        "Breakout",
+        "ChopperCommand",
+        "CrazyClimber",
+        "DemonAttack",
+        "Freeway",
+        "Frostbite",
+        "Gopher",
+        "Hero",
+        "Jamesbond",
+        "Kangaroo",
+        "Krull",
+        "KungFuMaster",
+        "MsPacman",
+        "Pong",
+        "PrivateEye",
+        "Qbert",
+        "RoadRunner",
+        "Seaquest",
+        "UpNDown",
+    ]
 )
 """The 26 games of the Atari 100k benchmark."""
 
@@ -56,21 +81,65 @@ ATARI_GAMES = tuple(
     sorted(
         (
             *ATARI_100K,
-            *"""Asteroids Atlantis BeamRider Berzerk Bowling Centipede Defender
-            DoubleDunk Enduro FishingDerby Gravitar IceHockey MontezumaRevenge
-            NameThisGame Phoenix Pitfall Riverraid Robotank Skiing Solaris SpaceInvaders
-            StarGunner Surround Tennis TimePilot Tutankham Venture VideoPinball
-            WizardOfWor YarsRevenge Zaxxon""".split(),
+            *[
+                "Asteroids",
+                "Atlantis",
+                "BeamRider",
+                "Berzerk",
+                "Bowling",
+                "Centipede",
+                "Defender",
+                "DoubleDunk",
+                "Enduro",
+                "FishingDerby",
+                "Gravitar",
+                "IceHockey",
+                "MontezumaRevenge",
+                "NameThisGame",
+                "Phoenix",
+                "Pitfall",
+                "Riverraid",
+                "Robotank",
+                "Skiing",
+                "Solaris",
+                "SpaceInvaders",
+                "StarGunner",
+                "Surround",
+                "Tennis",
+                "TimePilot",
+                "Tutankham",
+                "Venture",
+                "VideoPinball",
+                "WizardOfWor",
+                "YarsRevenge",
+                "Zaxxon",
+            ],
         )
     )
 )
 """The 57 games of the Arcade Learning Environment's usual set."""
 
 DMC_PROPRIO = tuple(
-    """acrobot_swingup ball_in_cup_catch cartpole_balance cartpole_balance_sparse
-    cartpole_swingup cartpole_swingup_sparse cheetah_run finger_spin finger_turn_easy
-    finger_turn_hard hopper_hop hopper_stand pendulum_swingup reacher_easy reacher_hard
-    walker_run walker_stand walker_walk""".split()
+    [
+        "acrobot_swingup",
+        "ball_in_cup_catch",
+        "cartpole_balance",
+        "cartpole_balance_sparse",
+        "cartpole_swingup",
+        "cartpole_swingup_sparse",
+        "cheetah_run",
+        "finger_spin",
+        "finger_turn_easy",
+        "finger_turn_hard",
+        "hopper_hop",
+        "hopper_stand",
+        "pendulum_swingup",
+        "reacher_easy",
+        "reacher_hard",
+        "walker_run",
+        "walker_stand",
+        "walker_walk",
+    ]
 )
 """The 18 tasks of DreamerV3's proprioceptive control benchmark."""
 
@@ -81,8 +150,16 @@ DMC_TASKS = tuple(
     sorted(
         (
             *DMC_VISION,
-            *"""fish_swim fish_upright humanoid_run humanoid_stand humanoid_walk
-            point_mass_easy swimmer_swimmer6 swimmer_swimmer15""".split(),
+            *[
+                "fish_swim",
+                "fish_upright",
+                "humanoid_run",
+                "humanoid_stand",
+                "humanoid_walk",
+                "point_mass_easy",
+                "swimmer_swimmer6",
+                "swimmer_swimmer15",
+            ],
         )
     )
 )
