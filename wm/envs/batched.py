@@ -40,14 +40,13 @@ def batch(env: Any, autoreset: Autoreset | None = None) -> Batched:
     Raises:
       ValueError: unknown mode.
     """
-    if autoreset is None:
-        autoreset = getattr(env, "autoreset", "exact")
-    if autoreset not in get_args(Autoreset):
+    mode: Any = autoreset or getattr(env, "autoreset", "exact")
+    if mode not in get_args(Autoreset):
         allowed = ", ".join(get_args(Autoreset))
-        raise ValueError(f"autoreset must be one of {allowed}, got {autoreset!r}")
+        raise ValueError(f"autoreset must be one of {allowed}, got {mode!r}")
     if jax.tree_util.all_leaves([env]):
         env = Opaque(env=env)
-    return Batched(env=env, autoreset=autoreset)
+    return Batched(env=env, autoreset=mode)
 
 
 POOL_SHARE = 16
@@ -60,16 +59,16 @@ class BatchState(struct.PyTreeNode):
 
     env: Tree
     """State of the instances, `[B, …]`."""
-    timestep: TimeStep | None
-    """The newest record `[B, …]` in mode `off`, else None."""
+    timestep: Any
+    """The newest `TimeStep` `[B, …]` in mode `off`, else None."""
     is_last: jax.Array
     """bool `[B]`: this row's next step is a reset."""
     key: Key
     """`[B]`; an episode's key is this folded with its number."""
     episode: jax.Array
     """i32 `[B]`: resets this row has had."""
-    pool: Pool | None
-    """Resets at hand, in modes `pooled` and `cached`."""
+    pool: Any
+    """`Pool` of resets at hand in modes `pooled` and `cached`, else None."""
 
 
 class Pool(struct.PyTreeNode):

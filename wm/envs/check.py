@@ -203,7 +203,7 @@ def _check_bounds(env: Any, state: Tree) -> Iterator[str]:
         return
     edge = env.step(state, jnp.ones(action.shape))
     if not _same(env.step(state, 3.0 * jnp.ones(action.shape)), edge):
-        yield "an action of 3 differs from an action of 1: clip to [-1, 1], then rescale"
+        yield "action 3 differs from action 1: clip to [-1, 1], then rescale"
 
 
 def _check_stream(env: Any, key: jax.Array) -> Iterator[str]:
@@ -238,7 +238,7 @@ def _check_stream(env: Any, key: jax.Array) -> Iterator[str]:
 def _actions(spec: ArraySpec, key: jax.Array, count: int) -> jax.Array:
     shape = (count, *spec.shape)
     if spec.discrete:
-        return jax.random.randint(key, shape, 0, spec.classes)
+        return jax.random.randint(key, shape, 0, spec.classes or 1)
     return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
 
 

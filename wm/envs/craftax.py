@@ -99,7 +99,7 @@ def make(name: str, size: int | None = 64, time_limit: int = TIME_LIMIT) -> Any:
         env = wrappers.time_limit(Craftax(task=name), time_limit)
         if size is None or name.endswith("symbolic"):
             return env
-        shape = env.spec.observation.shape
+        shape = _load(name)[0].observation_space(None).shape
         fits = max(shape[:2]) <= size < 2 * min(shape[:2])
         return wrappers.pad(env, size) if fits else wrappers.resize(env, size)
     except ValueError as error:
@@ -113,4 +113,5 @@ def _load(task: str) -> tuple[Any, Any]:
 
     with jax.ensure_compile_time_eval():
         env = make_craftax_env_from_name(NAMES[task], auto_reset=False)
-        return env, env.default_params.replace(max_timesteps=NEVER)
+        params: Any = env.default_params
+        return env, params.replace(max_timesteps=NEVER)

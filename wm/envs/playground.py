@@ -85,7 +85,7 @@ def _load(task: str, impl: str) -> tuple[Any, int]:
     from mujoco_playground import registry
 
     with jax.ensure_compile_time_eval():
-        config = registry.get_default_config(task)
+        config: Any = registry.get_default_config(task)
         config.impl = impl
         return registry.load(task, config=config), int(config.episode_length)
 
