@@ -1,5 +1,9 @@
 """A counting stream: every stored number says which row and step it came from."""
 
+import functools
+from types import SimpleNamespace
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -41,20 +45,28 @@ def counting_steps(rows, begin, T, episode=5, offset=3):
 
 def example(rows):
     """One step of every row."""
-    import jax
-
     return jax.tree.map(lambda x: x[:, 0], counting_steps(rows, 0, 1))
 
 
 def last_of(steps):
     """A `last` argument of the right shape; replay ignores its content."""
-    import jax
-
     return jax.tree.map(lambda x: x[:, -1], steps.timestep)
 
 
+@functools.cache
+def jitted(buffer):
+    """The methods of a device buffer, compiled (op by op they take seconds)."""
+    static = {"sample": (2, 3), "newest": (1,)}
+    names = ["add", "sample", "newest", "write", "read", "dataset"]
+    return SimpleNamespace(
+        init=buffer.init,
+        size=buffer.size,
+        **{n: jax.jit(getattr(buffer, n), static_argnums=static.get(n)) for n in names},
+    )
+
+
 def filled(buffer, rows, total, chunk=1):
-    """A state holding steps 0…total-1 of every row."""
+    """A state holding steps 0…total-1 of every row, added `chunk` at a time."""
     state = buffer.init(example(rows))
     for begin in range(0, total, chunk):
         steps = counting_steps(rows, begin, min(chunk, total - begin))

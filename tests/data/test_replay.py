@@ -3,13 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.data.streams import counting_steps, example, filled, last_of, stamps
+from tests.data.streams import counting_steps, example, filled, jitted, last_of, stamps
 from wm.data.replay import Replay
+from wm.data.ring import holds
 from wm.types import Feedback, Index
 
 ROWS = 3
-uniform = Replay(capacity=ROWS * 16, length=4, newest_first=False)
-queued = Replay(capacity=ROWS * 16, length=4)
+uniform = jitted(Replay(capacity=ROWS * 16, length=4, newest_first=False))
+queued = jitted(Replay(capacity=ROWS * 16, length=4))
 
 
 def expected(batch):
@@ -64,7 +65,7 @@ def test_is_first_only_where_episodes_begin_and_ends_are_kept():
 
 
 def test_abandoned_episode_becomes_a_truncation():
-    buffer = Replay(capacity=8, length=4)
+    buffer = jitted(Replay(capacity=8, length=4))
     steps = counting_steps(1, 0, 8, episode=100)
     first = np.zeros((1, 8), bool)
     first[0, [0, 5]] = True
@@ -143,7 +144,7 @@ def test_write_to_overwritten_or_future_steps_is_dropped():
     changed = np.argwhere(uniform.dataset(state).steps.extras["value"] != before)
     np.testing.assert_array_equal(changed, [[1, 4], [2, 3]])
     np.testing.assert_array_equal(
-        uniform.holds(state, index), [[False, False, True], [True, False, False]]
+        holds(state.ring, index), [[False, False, True], [True, False, False]]
     )
 
 

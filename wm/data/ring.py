@@ -222,16 +222,24 @@ def pack(values: Any, column: Column, lead: int) -> jax.Array:
     """Values with `lead` leading axes in the form in which they are stored."""
     values = jnp.asarray(values)
     dtype = jnp.dtype(column.dtype)
-    if jnp.issubdtype(values.dtype, jnp.floating) != jnp.issubdtype(
-        dtype, jnp.floating
-    ):
-        raise ValueError(f"stored as {dtype}, got {values.dtype}")
-    if values.shape[lead:] != column.shape:
-        raise ValueError(f"stored with shape {column.shape}, got {values.shape[lead:]}")
+    check_values(values, lead, column.shape, dtype)
     values = values.astype(dtype)
     if column.packed_dtype != dtype:
         values = jax.lax.bitcast_convert_type(values, column.packed_dtype)
     return values.reshape(*values.shape[:lead], *column.packed_shape)
+
+
+def check_values(values: Any, lead: int, shape: tuple[int, ...], dtype: Any) -> None:
+    """Refuse values that a column of `shape` and `dtype` would have to bend.
+
+    Raises:
+      ValueError: another shape behind the `lead` axes, or floats for integers.
+    """
+    floating = lambda dtype: jnp.issubdtype(dtype, jnp.floating)
+    if floating(values.dtype) != floating(dtype):
+        raise ValueError(f"stored as {dtype}, got {values.dtype}")
+    if values.shape[lead:] != shape:
+        raise ValueError(f"stored with shape {shape}, got {values.shape[lead:]}")
 
 
 def unpack(values: jax.Array, column: Column) -> jax.Array:
