@@ -1,0 +1,91 @@
+"""`wm eval` and `wm report`: commands about runs that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from wm import cli_cache
+from wm.cli_options import options, parse, replace, show_help
+from wm.errors import RunError, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Options of `wm eval`."""
+
+    episodes: int = 100
+    """Episodes per seed, added to scores.jsonl."""
+    video: bool = False
+    """Write an animation of the first episode into report/."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Options of `wm report`."""
+
+    against: str = ""
+    """Published method to draw beside the runs (`dreamer_v3`, `iris`, `human`, …)."""
+
+
+def evaluate(words: list[str]) -> int:
+    """Play more episodes with the agents of a run: `wm eval RUN`.
+
+    Raises:
+      UserError: a wrong option or value.
+      RunError: the folder holds no run that can be read.
+    """
+    paths, chosen = _read(words, Evaluate(), "wm eval", "RUN")
+    if chosen is None:
+        return 0
+    if len(paths) != 1:
+        raise UserError(f"wm eval needs one RUN, got {len(paths)} (`wm eval --help`)")
+    if chosen.episodes < 1:
+        raise UserError(f"--episodes must be at least 1, got {chosen.episodes}")
+    cli_cache.enable()
+    folder = _run_folder(paths[0])
+    from wm.train.run import load
+
+    load(folder).evaluate(episodes=chosen.episodes, video=chosen.video)
+    return 0
+
+
+def report(words: list[str]) -> int:
+    """Write a page about runs: `wm report RUN…`.
+
+    Raises:
+      UserError: a wrong option, or no such published method.
+      RunError: a folder holds no run that can be read.
+    """
+    paths, chosen = _read(words, Report(), "wm report", "RUN…")
+    if chosen is None:
+        return 0
+    if not paths:
+        raise UserError("wm report needs at least one RUN (`wm report --help`)")
+    cli_cache.enable()
+    folders = [_run_folder(path) for path in paths]
+    from wm.report import write
+
+    print(f"report: {write(folders, against=chosen.against or None)}")
+    return 0
+
+
+def _read(words: list[str], default: Any, command: str, positional: str):
+    """Folders and options of a command; None for options where help was asked."""
+    if any(word in ("--help", "-h") for word in words):
+        about = {"wm eval": evaluate, "wm report": report}[command].__doc__ or ""
+        usage = f"{about.splitlines()[0]}\n\n{positional}: run directories, first."
+        show_help(type(default), default, f"{command} {positional}", usage)
+        return [], None
+    paths, values = parse(words, options(type(default)), command)
+    return paths, replace(default, values, "")
+
+
+def _run_folder(path: str) -> Path:
+    folder = Path(path)
+    if not folder.is_dir():
+        raise RunError(f"{path}: no such run directory")
+    if not (folder / "config.json").is_file():
+        raise RunError(f"{path} holds no run: config.json is missing")
+    return folder

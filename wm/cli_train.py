@@ -1,0 +1,276 @@
+"""`wm train`: from words to an agent, an environment and a schedule, then the runner.
+
+Settings come from the defaults, then the preset, then the command line; later wins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from typing import Annotated, Any, Literal
+
+from wm import cli_cache
+from wm.cli_options import Option, named, options, parse, replace, show_help
+from wm.errors import UserError
+from wm.table import load, lookup
+
+USAGE = """usage: wm train SYSTEM --env NAME [options]
+
+  wm train SYSTEM --help             every option of that system
+  wm train SYSTEM --env NAME --help  and those of that environment
+
+Start the same command again to continue a run that was interrupted, or with a larger
+--steps to extend one that is done. Systems:"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Options of the run itself."""
+
+    env: str
+    """Environment, `source/task` (`wm list envs`)."""
+    preset: str = ""
+    """Published settings, joined with + (`wm list presets SYSTEM`)."""
+    steps: int | None = None
+    """Environment steps of the whole run; short for --train.total."""
+    seeds: int = 1
+    """Independent learners trained in one program."""
+    seed: int = 0
+    """First seed; the others count up from it."""
+    out: str = ""
+    """Run directory (default: runs/SYSTEM-SOURCE-TASK)."""
+    seed_mode: Literal["vmap", "loop", "shard"] | None = None
+    """How seeds share the machine: at once, in turn, or spread over devices
+    (default: the fastest measured on this platform)."""
+
+
+def run(words: list[str]) -> int:
+    """Train; see `USAGE`.
+
+    Raises:
+      UserError: a wrong name, option or value.
+      RunError: the run directory is foreign, damaged or cannot be written.
+    """
+    if not words or words[0] in ("--help", "-h"):
+        from wm.cli_list import run as list_names
+
+        print(USAGE)
+        return list_names(["systems"])
+    if words[0].startswith("--"):
+        raise UserError("wm train needs a SYSTEM first (`wm list systems`)")
+    from wm.agents.table import AGENTS
+
+    system, *rest = words
+    entry = lookup(AGENTS, system, "system", "wm list systems")
+    wanted = _peek(rest, "env")
+    if "--help" in rest or "-h" in rest:
+        return _help(system, load(system, entry).Config, wanted, _peek(rest, "preset"))
+    cli_cache.enable()
+    agent_class = load(system, entry)
+    values = _read(system, agent_class.Config, rest, wanted)
+    return _train(system, agent_class, values, ["wm", "train", *words])
+
+
+def _train(system: str, agent_class: Any, values: dict, command: list[str]) -> int:
+    from wm.presets import compose
+    from wm.train.run import train
+
+    run_options = replace(Run(env=""), _group(values, ""), "run")
+    _check_run(run_options)
+    preset = compose(system, run_options.preset)
+    config = settings(agent_class.Config, preset.agent, _group(values, "agent"))
+    schedule = _schedule(preset, values, run_options)
+    env_values = {**_applicable(run_options, preset), **_group(values, "env")}
+    env = _environment(run_options, schedule, env_values)
+    try:
+        agent = agent_class(env.spec, config)
+    except ValueError as error:
+        raise named(error, config, "agent") from error
+    outcome = train(
+        agent,
+        env,
+        schedule,
+        seeds=run_options.seeds,
+        seed=run_options.seed,
+        out=run_options.out or _folder(system, run_options.env),
+        seed_mode=run_options.seed_mode,
+    )
+    return 75 if getattr(outcome, "interrupted", False) else 0
+
+
+def settings(config_class: type, preset: dict, typed: dict) -> Any:
+    """A configuration: defaults, then a preset, then what was typed.
+
+    Raises:
+      UserError: an impossible value; the message names the option.
+    """
+    return replace(config_class(), {**preset, **typed}, "agent")
+
+
+def _schedule(preset: Any, values: dict, run_options: Run) -> Any:
+    from wm.train.schedule import Schedule
+
+    typed = _group(values, "train")
+    if run_options.steps is not None:
+        if "total" in typed:
+            raise UserError("--steps and --train.total mean the same; give one")
+        typed["total"] = run_options.steps
+    return replace(Schedule(), {**preset.schedule, **typed}, "train")
+
+
+def _check_run(run_options: Run) -> None:
+    if not run_options.env:
+        raise UserError("wm train needs --env NAME (`wm list envs`)")
+    for name, least in {"seeds": 1, "seed": 0, "steps": 1}.items():
+        value = getattr(run_options, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name} must be at least {least}, got {value}")
+
+
+def _environment(run_options: Run, schedule: Any, env_values: dict) -> Any:
+    from wm import envs
+    from wm.envs.registry import is_host
+
+    given = dict(env_values)
+    if is_host(run_options.env):
+        given = {"num_envs": schedule.envs, "seed": run_options.seed, **given}
+    return envs.make(run_options.env, **given)
+
+
+def _applicable(run_options: Run, preset: Any) -> dict[str, Any]:
+    """The preset's environment options that this environment takes; says which not."""
+    known = env_options(run_options.env)
+    left_out = [name for name in preset.env if f"env.{name}" not in known]
+    if left_out:
+        line = f"  note         {run_options.env} has no option {', '.join(left_out)}"
+        print(f"{line}; preset {run_options.preset} sets it", file=sys.stderr)
+    return {name: v for name, v in preset.env.items() if name not in left_out}
+
+
+def env_options(name: str) -> dict[str, Option]:
+    """The options of an environment, typed where its factory says so.
+
+    Raises:
+      UserError: no such environment, or its extra is missing.
+    """
+    return {
+        f"env.{parameter.name}": Option(f"env.{parameter.name}", _hint(parameter))
+        for parameter in _parameters(name)
+    }
+
+
+def _parameters(name: str) -> list[inspect.Parameter]:
+    from wm.envs.table import ENVS
+
+    entry = lookup(ENVS, name, "environment", "wm list envs")
+    factory = load(name, entry)
+    try:
+        signature = inspect.signature(factory, eval_str=True)
+    except NameError:  # an annotation that only type checkers can resolve
+        signature = inspect.signature(factory)
+    return [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.name not in entry.options
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+
+
+def _hint(parameter: inspect.Parameter) -> Any:
+    hint = parameter.annotation
+    return Any if hint is parameter.empty or isinstance(hint, str) else hint
+
+
+def _read(system: str, config_class: type, rest: list[str], env: str) -> dict[str, Any]:
+    """All typed options, converted, by dotted name."""
+    known = _known(config_class)
+    if env:
+        known |= env_options(env)
+    command = f"wm train {system}"
+    words, values = parse(rest, known, command, () if env else ("env.",))
+    if words:
+        raise UserError(f'unexpected word "{words[0]}" (`{command} --help`)')
+    return values
+
+
+def _known(config_class: type) -> dict[str, Option]:
+    from wm.train.schedule import Schedule
+
+    return {
+        **options(Run),
+        **options(config_class, "agent."),
+        **options(Schedule, "train."),
+    }
+
+
+def _group(values: dict[str, Any], group: str) -> dict[str, Any]:
+    """The values of one group without its prefix; of the run itself for ""."""
+    if not group:
+        return {name: value for name, value in values.items() if "." not in name}
+    head = group + "."
+    return {
+        name.removeprefix(head): value
+        for name, value in values.items()
+        if name.startswith(head)
+    }
+
+
+def _peek(words: list[str], option: str) -> str:
+    """The value of an option before the command line is parsed."""
+    for index, word in enumerate(words):
+        if word == f"--{option}" and index + 1 < len(words):
+            return words[index + 1]
+        if word.startswith(f"--{option}="):
+            return word.split("=", 1)[1]
+    return ""
+
+
+def _folder(system: str, env: str) -> str:
+    return f"runs/{system}-{env.replace('/', '-')}"
+
+
+def _help(system: str, config_class: type, env: str, preset_name: str) -> int:
+    import tyro
+
+    from wm.presets import compose, of
+    from wm.train.schedule import Schedule
+
+    preset = compose(system, preset_name)
+    fields: list[Any] = [
+        ("agent", config_class, settings(config_class, preset.agent, {})),
+        ("train", Schedule, replace(Schedule(), preset.schedule, "train")),
+    ]
+    if env:
+        group = dataclasses.make_dataclass("Environment", _help_fields(env))
+        named_env = Annotated[group, tyro.conf.arg(name="env")]
+        fields.insert(1, ("environment", named_env, group()))
+    cls = dataclasses.make_dataclass("Train", fields, bases=(Run,), kw_only=True)
+    default = cls(env=env or tyro.MISSING, preset=preset_name)
+    lines = [f"Train {system}. Presets:"]
+    lines += [f"{name}: {one.source}" for name, one in of(system).items()]
+    show_help(cls, default, f"wm train {system}", "\n\n".join(lines))
+    if not env:
+        print("--env.OPTION: with --env NAME this help lists them.")
+    return 0
+
+
+def _help_fields(env: str) -> list[tuple[str, Any, Any]]:
+    """Fields for the options of an environment, with the help of its docstring."""
+    import docstring_parser
+    import tyro
+
+    from wm.envs.table import ENVS
+
+    text = load(env, ENVS[env]).__doc__ or ""
+    parsed = docstring_parser.parse(text)
+    meaning = {one.arg_name: one.description or "" for one in parsed.params}
+    found = []
+    for parameter in _parameters(env):
+        help_text = tyro.conf.arg(help=meaning.get(parameter.name, ""))
+        hint = Annotated[_hint(parameter), help_text]
+        default = parameter.default
+        if default is parameter.empty:
+            default = tyro.MISSING
+        found.append((parameter.name, hint, dataclasses.field(default=default)))
+    return found
