@@ -20,8 +20,28 @@ from wm.types import ArraySpec, EnvSpec, Key, TimeStep, Tree
 
 RETURNS: dict[str, tuple[float | None, float | None]] = {
     "CartPole-v1": (22.0, 500.0),
+    "Pendulum-v1": (-1236.0, None),
+    "Acrobot-v1": (-498.7, None),
+    "MountainCar-v0": (-200.0, None),
+    "MountainCarContinuous-v0": (-33.1, None),
+    "Asterix-MinAtar": (0.48, None),
+    "Breakout-MinAtar": (0.41, None),
+    "Freeway-MinAtar": (0.39, None),
+    "Seaquest-MinAtar": (0.10, None),
+    "SpaceInvaders-MinAtar": (4.2, None),
+    "Catch-bsuite": (-0.6, 1.0),
+    "DeepSea-bsuite": (0.0, 0.99),
+    "MemoryChain-bsuite": (0.0, 1.0),
+    "FourRooms-misc": (0.45, None),
+    "MetaMaze-misc": (8.2, None),
+    "PointRobot-misc": (0.21, None),
+    "Reacher-misc": (16.2, None),
+    "Swimmer-misc": (86.8, None),
+    "Pong-misc": (87.2, None),
+    "FrozenLake-misc": (0.018, None),
 }
-"""Expected return of random and of best play, where known."""
+"""Expected return of random and of best play, where known. Random: 1,000 episodes of
+each, measured by `tests/envs/play.py` (standard errors below 4 %, or 0.03)."""
 
 
 class GymnaxState(struct.PyTreeNode):

@@ -192,6 +192,11 @@ class StepCounter(struct.PyTreeNode):
         return jnp.stack([state.stamp, state.length, state.time]).astype(jnp.float32)
 
 
+def make_trace_counter() -> TraceCounter:
+    """`TraceCounter` with a count of its own."""
+    return TraceCounter(counter=Counter())
+
+
 def make_step_counter(shortest: int = 1, longest: int = 8) -> StepCounter:
     """`StepCounter`.
 

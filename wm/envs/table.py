@@ -44,7 +44,7 @@ for _task, _line in {
     _own(f"probe/{_task}", "wm.envs.probe_bandits:Bandit", _line, task=_task)
 _own(
     "probe/trace_counter",
-    "wm.envs.probe_bandits:TraceCounter",
+    "wm.envs.probe_bandits:make_trace_counter",
     "counts how often step is traced",
 )
 _own(
