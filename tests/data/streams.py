@@ -69,8 +69,10 @@ def filled(buffer, rows, total, chunk=1):
     """A state holding steps 0…total-1 of every row, added `chunk` at a time."""
     state = buffer.init(example(rows))
     for begin in range(0, total, chunk):
-        steps = counting_steps(rows, begin, min(chunk, total - begin))
-        state = buffer.add(state, steps, last_of(steps))
+        T = min(chunk, total - begin)
+        after = counting_steps(rows, begin + T, 1).timestep
+        after = jax.tree.map(lambda x: x[:, 0], after)
+        state = buffer.add(state, counting_steps(rows, begin, T), after)
     return state
 
 

@@ -64,8 +64,9 @@ def test_only_whole_windows_can_be_drawn():
     np.testing.assert_allclose(batch.probability, 1 / 12)
 
 
-def test_adding_many_steps_at_once_equals_one_by_one():
-    one, many = filled(buffer, ROWS, 13), filled(buffer, ROWS, 13, 7)
+@pytest.mark.parametrize("chunk", [4, 7, 8])
+def test_adding_many_steps_at_once_equals_one_by_one(chunk):
+    one, many = filled(buffer, ROWS, 15), filled(buffer, ROWS, 15, chunk)
     jax.tree.map(np.testing.assert_array_equal, one, many)
 
 

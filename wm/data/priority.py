@@ -139,14 +139,15 @@ class PrioritizedReplay:
         ring = ring_lib.append(state.ring, steps)
         added = state.ring.count + jnp.arange(T)
         begun = added - self.length + 1
-        # First the overwritten slots, then the windows completed: the later entry of
-        # one slot wins.
+        # First the overwritten slots, then the windows completed and still whole: the
+        # later entry of one slot wins.
         time = jnp.concatenate([added, begun])
         value = jnp.where(jnp.arange(2 * T) < T, 0.0, state.largest)
         row = jnp.arange(ring.rows)[:, None]
         leaf = row * ring.slots + time % ring.slots
         every = lambda x: jnp.broadcast_to(x, leaf.shape).reshape(-1)
-        tree = tree_set(state.tree, leaf.reshape(-1), every(value), every(time >= 0))
+        valid = time >= ring.oldest
+        tree = tree_set(state.tree, leaf.reshape(-1), every(value), every(valid))
         return state.replace(ring=ring, tree=tree)
 
     def sample(
