@@ -1,0 +1,1 @@
+"""Systems: one file each, joining a model, a behavior and an optimizer."""

@@ -1,0 +1,1 @@
+"""Policies over model states and the losses that train them."""

@@ -1,0 +1,1 @@
+"""World models: functions that step a state the way a task does."""
