@@ -1,0 +1,134 @@
+"""`write`: one self-contained page about one run, or about several side by side."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from wm.errors import RunError, UserError
+from wm.report import compare, dream_section, dreams, reference, sections
+from wm.report.markup import text
+from wm.report.record import read
+from wm.report.summary import Summary, evaluations, returns, summarize
+
+
+def write(
+    runs: Sequence[Path | str],
+    against: Sequence[str] | None = None,
+    out: Path | str | None = None,
+) -> Path:
+    """Write `index.html`, its pictures and `curves.csv` for one or several runs.
+
+    The page opens from disk and needs no other file and no network.
+
+    Args:
+      runs: run directories.
+      against: published methods to draw beside them, names of the reference tables
+        or aliases (`dreamer_v3`).
+      out: folder of the page (default: `report/` in the run, or in the folder that
+        all runs share).
+
+    Returns:
+      Path of `index.html`.
+
+    Raises:
+      UserError: no run given, or an unknown method.
+      RunError: a directory that holds no run.
+    """
+    if not runs:
+        raise UserError("wm report needs at least one run directory")
+    against = list(against or ())
+    for method in against:
+        reference.method_name(method)
+    paths = list(dict.fromkeys(Path(run) for run in runs))
+    summaries = [summarize(read(path)) for path in paths]
+    folder = Path(out) if out is not None else _folder(paths)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if len(summaries) == 1:
+            page = _one(summaries[0], against, folder)
+        else:
+            page = _several(summaries, against, folder)
+        _export(summaries, folder / "curves.csv")
+        file = folder / "index.html"
+        _replace(file, page)
+    except OSError as error:
+        raise RunError(f"cannot write the report: {error}") from error
+    return file
+
+
+def _folder(paths: Sequence[Path]) -> Path:
+    if len(paths) == 1:
+        return paths[0] / "report"
+    return Path(os.path.commonpath([path.resolve() for path in paths])) / "report"
+
+
+def _one(summary: Summary, against: Sequence[str], folder: Path) -> str:
+    night = dreams.dream(
+        summary.record.path, summary.record.steps, folder, summary.best_seed()
+    )
+    if isinstance(night, dreams.Night):
+        dreams.pictures(night, folder)
+    parts = [
+        sections.answer(summary, against),
+        sections.learning(summary, against),
+        dream_section.section(night),
+        sections.seeds(summary, against),
+        sections.losses(summary),
+        sections.time(summary),
+        sections.again(summary),
+    ]
+    return _page(sections.title(summary), str(summary.record.path), parts)
+
+
+def _several(summaries: Sequence[Summary], against: Sequence[str], folder: Path) -> str:
+    parts = [
+        compare.overview(summaries, folder),
+        compare.benchmark(summaries, against),
+        *compare.environments(summaries, against),
+    ]
+    return _page(f"{len(summaries)} runs side by side", "", parts)
+
+
+def _page(title: str, kicker: str, parts: Sequence[str]) -> str:
+    files = resources.files("wm.report")
+    style = files.joinpath("style.css").read_text(encoding="utf-8")
+    script = files.joinpath("player.js").read_text(encoding="utf-8")
+    above = f'<p class="kicker">{text(kicker)}</p>' if kicker else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{text(title)}</title><style>{style}</style></head><body><main>"
+        f"{above}<h1>{text(title)}</h1>{''.join(parts)}"
+        "<footer>Written by wm report. Intervals: 95 % percentile bootstrap over "
+        "seeds, and over the episodes of each.</footer>"
+        f"</main><script>{script}</script></body></html>\n"
+    )
+
+
+def _export(summaries: Sequence[Summary], file: Path) -> None:
+    """The curves of the page in long form."""
+    head = ["run", "system", "env", "seed", "step", "frames", "metric", "value"]
+    with open(file, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(head)
+        for summary in summaries:
+            who = [summary.record.name, summary.system, summary.env]
+            for metric, curves in (
+                ("episode/return", returns(summary)),
+                ("evaluation/return", evaluations(summary)),
+            ):
+                for seed, series in curves.items():
+                    for step, value in zip(series.steps, series.values, strict=True):
+                        frames = step * summary.frames_per_step
+                        writer.writerow([*who, seed, step, frames, metric, value])
+
+
+def _replace(file: Path, page: str) -> None:
+    """Whole or not at all: a reader never sees half a page."""
+    fresh = file.with_suffix(".tmp")
+    fresh.write_text(page, encoding="utf-8")
+    fresh.replace(file)
