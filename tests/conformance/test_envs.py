@@ -36,6 +36,9 @@ PACKAGES = {
 }
 ALL = [*CHEAP, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
+# Brax reads fields of MJX that MJX has moved.
+pytestmark = pytest.mark.filterwarnings("ignore:Accessing `ncon`:DeprecationWarning")
+
 each_env = pytest.mark.parametrize("name", ALL)
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from wm.envs import wrappers
-from wm.envs.timesteps import first, following, like, strong
+from wm.envs.timesteps import first, following, like, strong, unshared
 from wm.errors import UserError
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep, Tree
 
@@ -46,7 +46,8 @@ class Brax(struct.PyTreeNode):
     def step(self, state: Tree, action: jax.Array) -> tuple[Tree, TimeStep]:
         """Brax's own step; its `done` is a terminal."""
         env = _load(self.task, self.backend)
-        state = like(env.step(state, jnp.clip(action, -1.0, 1.0)), state)
+        new_state = env.step(unshared(state), jnp.clip(action, -1.0, 1.0))
+        state = like(new_state, state)
         observation = jnp.asarray(state.obs, jnp.float32)
         return state, following(observation, state.reward, terminal=state.done > 0)
 
@@ -84,9 +85,9 @@ def make(
 @functools.cache
 def _load(task: str, backend: str) -> Any:
     """Brax's environment; never holds traced values."""
-    from brax import envs
-
     with jax.ensure_compile_time_eval(), warnings.catch_warnings():
-        # Every task says that Brax is no longer developed.
-        warnings.simplefilter("ignore", UserWarning)
+        # Brax and a library under it say that they are no longer developed.
+        warnings.simplefilter("ignore")
+        from brax import envs
+
         return envs.get_environment(task, backend=backend)

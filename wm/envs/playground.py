@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from wm.envs import wrappers
-from wm.envs.timesteps import first, following, like, strong
+from wm.envs.timesteps import first, following, like, strong, unshared
 from wm.errors import UserError
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep, Tree
 
@@ -50,7 +50,8 @@ class Playground(struct.PyTreeNode):
         with its NaNs replaced by zeros.
         """
         env, _ = _load(self.task, self.impl)
-        state = like(env.step(state, jnp.clip(action, -1.0, 1.0)), state)
+        new_state = env.step(unshared(state), jnp.clip(action, -1.0, 1.0))
+        state = like(new_state, state)
         diverged = state.done > 0
         observation = jax.tree.map(jnp.nan_to_num, _float(state.obs))
         reward = jnp.nan_to_num(state.reward)

@@ -60,3 +60,8 @@ def like(new: Tree, old: Tree) -> Tree:
 def strong(tree: Tree) -> Tree:
     """`tree` as arrays without weak types."""
     return like(tree, tree)
+
+
+def unshared(tree: Tree) -> Tree:
+    """`tree` in new containers: some libraries write into the dicts of a state."""
+    return jax.tree.map(lambda leaf: leaf, tree)
