@@ -206,7 +206,7 @@ class DreamerV3:
         )
         metrics = learned.metrics | {
             "loss/total": total,
-            "loss/gradient_norm": optax.global_norm(gradient),
+            "loss/gradient_norm": optax.tree.norm(gradient),
         }
         state = State(
             params=params,
