@@ -16,7 +16,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from wm.ops.transforms import symlog
 
 from wm.nets import norms
 from wm.nets.conv_layer import ConvLayer
@@ -31,6 +30,7 @@ from wm.nets.observations import (
     joined_vector,
     vectors,
 )
+from wm.ops.transforms import symlog
 from wm.types import ArraySpec, Tree
 
 
@@ -104,10 +104,10 @@ def encoder(observation: ArraySpec | Mapping[str, Any], config: CodecConfig) -> 
 def decoder(observation: ArraySpec | Mapping[str, Any], config: CodecConfig) -> Net:
     """Predictions of an observation from the model state.
 
-    `apply(params, h […, D], z […, Z]) -> {name: prediction}`, float32, under the names of
-    `flat_specs`: images `[…, H, W, C]` in [0, 1], numbers `[…, *shape]` in symlog space,
-    logits `[…, *shape, classes]`. `reconstruction_losses` takes them as they are,
-    `observation_of` makes an observation of them.
+    `apply(params, h […, D], z […, Z]) -> {name: prediction}`, float32, under the names
+    of `flat_specs`: images `[…, H, W, C]` in [0, 1], numbers `[…, *shape]` in symlog
+    space, logits `[…, *shape, classes]`. `reconstruction_losses` takes them as they
+    are, `observation_of` makes an observation of them.
 
     Params: `{"vector": {"layer0": {"kernel" [Z + D, units], "bias", "scale"}, …},
     "outputs": {name: {"kernel" [units, size], "bias"}}, "image": {"deter": {"kernel"
@@ -296,7 +296,7 @@ class VectorOutputs(nn.Module):
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         outputs = {}
         for name, spec in self.specs:
-            shape = (*spec.shape, *((spec.classes,) if spec.discrete else ()))
+            shape = (*spec.shape, *([] if spec.classes is None else [spec.classes]))
             y = Layer(
                 math.prod(shape),
                 scale=self.config.outscale,
@@ -317,7 +317,7 @@ class ImageDecoder(nn.Module):
     def __call__(self, h: jax.Array, z: jax.Array) -> jax.Array:
         config = self.config
         x = self.smallest(h, z)
-        shared = dict(form="upsample", dtype=jnp.dtype(config.dtype))
+        shared = {"form": "upsample", "dtype": jnp.dtype(config.dtype)}
         for i in reversed(range(len(config.depths) - 1)):
             x = ConvLayer(
                 config.depths[i],
@@ -378,6 +378,6 @@ def _check(specs: Specs, config: CodecConfig) -> None:
             if size % factor or not 3 <= size // factor <= 16:
                 raise ValueError(
                     f"image {height}x{width} does not fit {len(config.depths)} stages: "
-                    f"sides must be {factor} times 3 to 16; resize or pad the image, or "
-                    "change multipliers"
+                    f"sides must be {factor} times 3 to 16; resize or pad the image, "
+                    "or change multipliers"
                 )

@@ -75,6 +75,16 @@ class _Window(NamedTuple):
     kernel_dilation: Pair = (1, 1)
 
 
+class _GradientWindows(NamedTuple):
+    to_input: _Window
+    to_kernel: _Window
+    to_flipped: _Window
+
+
+_CACHED_ELEMENTS = 2**19
+"""Of the larger operand of a kernel gradient; 2 MB, measured with 8 to 128 channels."""
+
+
 def _same(size: int, kernel: int, stride: int) -> Pair:
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
@@ -97,46 +107,81 @@ def _conv_forward(window: _Window, x: jax.Array, kernel: jax.Array):
 
 def _conv_backward(window: _Window, saved: tuple[jax.Array, jax.Array], dy: jax.Array):
     x, kernel = saved
-    to_input, to_kernel = _gradient_windows(window, x.shape, kernel.shape, dy.shape)
+    windows = _gradient_windows(window, x.shape, kernel.shape, dy.shape)
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    dx = _conv(to_input, dy, flipped)
-    # Channels of x act as the batch, the batch as the channels that are summed.
-    dk = _conv(to_kernel, x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3))
-    return dx, dk.transpose(1, 2, 0, 3)
+    dx = _conv(windows.to_input, dy, flipped)
+    return dx, _kernel_gradient(windows, x, dy)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
 
 
-def _gradient_windows(window: _Window, x, kernel, dy) -> tuple[_Window, _Window]:
-    """Geometry of the two gradients as convolutions, from the operands' shapes.
+def _kernel_gradient(windows: _GradientWindows, x: jax.Array, dy: jax.Array):
+    """Gradient of the kernel, summed over parts of the batch where that is faster."""
+    N, part = x.shape[0], _part(x, dy)
+    if part == N:
+        return _kernel_gradient_part(windows, x, dy)
+
+    def body(total, parts):
+        return total + _kernel_gradient_part(windows, *parts), None
+
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    shape = jax.eval_shape(functools.partial(_kernel_gradient_part, windows), x, dy)
+    parts = [a.reshape(N // part, part, *a.shape[1:]) for a in (x, dy)]
+    total, _ = jax.lax.scan(body, jnp.zeros(shape.shape, wide), parts)
+    return total.astype(x.dtype)
+
+
+def _part(x: jax.Array, dy: jax.Array) -> int:
+    """Rows of the batch per convolution.
+
+    On a CPU operands of 2 MB stay in its cache: at 256 images 32x32, 32 -> 48 channels,
+    5x5, parts of 16 take 0.21 s where the whole takes 0.69 (one core, 110 GFLOP/s).
+    """
+    N = x.shape[0]
+    if jax.default_backend() != "cpu":
+        return N
+    limit = max(1, _CACHED_ELEMENTS * N // max(x.size, dy.size))
+    if limit >= N:
+        return N
+    part = max(n for n in range(1, limit + 1) if N % n == 0)
+    return part if 8 * part >= limit else N
+
+
+def _kernel_gradient_part(windows: _GradientWindows, x: jax.Array, dy: jax.Array):
+    # Channels act as the batch, the batch as the channels that are summed. The operand
+    # with fewer channels is the one that is read k^2 times.
+    if x.shape[-1] <= dy.shape[-1]:
+        image, kernel = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
+        return _conv(windows.to_kernel, image, kernel).transpose(1, 2, 0, 3)
+    image, kernel = dy.transpose(3, 1, 2, 0), x.transpose(1, 2, 0, 3)
+    dk = _conv(windows.to_flipped, image, kernel)
+    return dk[:, ::-1, ::-1].transpose(1, 2, 3, 0)
+
+
+def _gradient_windows(window: _Window, x, kernel, dy) -> _GradientWindows:
+    """Geometry of the gradients as convolutions, from the operands' shapes.
 
     With n, k, m the sizes of input, kernel and output after dilation and l the low
     padding, y[o] = sum_j w[j] x[o s + j b - l], so
-    dx[p] = sum_j flip(w)[j] dy[p - (k - 1 - l) + j b] with dy dilated by s, and
-    dw[j] = sum_o dy[o] x[o s + j b - l] with dy as a kernel dilated by s.
+    dx[p] = sum_j flip(w)[j] dy[p - (k - 1 - l) + j b] with dy dilated by s,
+    dw[j] = sum_o dy[o] x[o s + j b - l] with dy as a kernel dilated by s, and
+    flip(dw)[j] = sum_i x[i] dy[i + j b - (k - 1 - l)] with x as the kernel.
     """
-    to_input, to_kernel = [], []
+    around, inside = [], []
     for axis in (0, 1):
-        stride, (low, _) = window.strides[axis], window.padding[axis]
+        low = window.padding[axis][0]
         n = (x[axis + 1] - 1) * window.input_dilation[axis] + 1
         k = (kernel[axis] - 1) * window.kernel_dilation[axis] + 1
-        m = (dy[axis + 1] - 1) * stride + 1
-        to_input.append((k - 1 - low, n - m + low))
-        to_kernel.append((low, k - 1 + m - n - low))
-    return (
-        _Window(
-            strides=window.input_dilation,
-            padding=tuple(to_input),
-            input_dilation=window.strides,
-            kernel_dilation=window.kernel_dilation,
-        ),
-        _Window(
-            strides=window.kernel_dilation,
-            padding=tuple(to_kernel),
-            input_dilation=window.input_dilation,
-            kernel_dilation=window.strides,
-        ),
+        m = (dy[axis + 1] - 1) * window.strides[axis] + 1
+        around.append((k - 1 - low, n - m + low))
+        inside.append((low, k - 1 + m - n - low))
+    strides, _, input_dilation, kernel_dilation = window
+    around, inside = tuple(around), tuple(inside)
+    return _GradientWindows(
+        to_input=_Window(input_dilation, around, strides, kernel_dilation),
+        to_kernel=_Window(kernel_dilation, inside, input_dilation, strides),
+        to_flipped=_Window(kernel_dilation, around, strides, input_dilation),
     )
 
 

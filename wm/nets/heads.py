@@ -99,7 +99,7 @@ class Head(nn.Module):
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         config = self.config
         hidden = {name: getattr(config, name) for name in ("act", "norm", "bias")}
-        shared = dict(fan=config.fan, dtype=jnp.dtype(config.dtype))
+        shared = {"fan": config.fan, "dtype": jnp.dtype(config.dtype)}
         for i in range(config.layers):
             x = Layer(config.units, **hidden, **shared, name=f"layer{i}")(x)
         outputs = {}

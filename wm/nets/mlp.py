@@ -84,8 +84,8 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        hidden = dict(act=self.act, norm=self.norm, bias=self.bias)
-        shared = dict(fan=self.fan, dtype=self.dtype)
+        hidden = {"act": self.act, "norm": self.norm, "bias": self.bias}
+        shared = {"fan": self.fan, "dtype": self.dtype}
         for i in range(self.layers):
             x = Layer(self.units, **hidden, **shared, name=f"layer{i}")(x)
         if self.out is None:

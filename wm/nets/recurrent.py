@@ -37,8 +37,8 @@ def norm_gru(
     r, c, u = split(norm([h, x] W)), h' = u' tanh(sigmoid(r) c) + (1 - u') h with
     u' = sigmoid(u + update_bias).
     `apply(params, h […, units], x […, D]) -> h'`, in the type of h.
-    Params: `{"gates": {"kernel" [units + D, 3 units], "scale", "shift"}}`, no bias where
-    there is a norm, inputs in the order [h, x].
+    Params: `{"gates": {"kernel" [units + D, 3 units], "scale", "shift"}}`, no bias
+    where there is a norm, inputs in the order [h, x].
 
     Source: Hafner et al. 2021 and 2023 (DreamerV2 and the first DreamerV3), code.
     """
@@ -104,7 +104,7 @@ class Gru(nn.Module):
     @nn.compact
     def __call__(self, h: jax.Array, x: jax.Array) -> jax.Array:
         x = x.astype(h.dtype)
-        shared = dict(fan=self.fan, dtype=self.dtype)
+        shared = {"fan": self.fan, "dtype": self.dtype}
         gates = Layer(2 * self.units, act="sigmoid", **shared, name="gates")
         reset, update = jnp.split(gates(jnp.concatenate([x, h], -1)), 2, -1)
         candidate = Layer(self.units, act="tanh", **shared, name="candidate")
@@ -150,7 +150,7 @@ class BlockGru(nn.Module):
     @nn.compact
     def __call__(self, h: jax.Array, z: jax.Array, a: jax.Array) -> jax.Array:
         a = a / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(a)))
-        shared = dict(act=self.act, norm=self.norm, dtype=self.dtype)
+        shared = {"act": self.act, "norm": self.norm, "dtype": self.dtype}
         inputs = {"deter": h, "stoch": z, "action": a}
         x = [Layer(self.hidden, **shared, name=name)(x) for name, x in inputs.items()]
         x = jnp.concatenate(x, -1)

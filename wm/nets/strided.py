@@ -130,7 +130,7 @@ class StridedDecoder(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         depth = self.depth * 2 ** (self.stages - 1)
         rows, columns = (side // 2**self.stages for side in self.shape[:2])
-        shared = dict(fan=self.fan, dtype=self.dtype)
+        shared = {"fan": self.fan, "dtype": self.dtype}
         lead = x.shape[:-1]
         x = Layer(rows * columns * depth, **shared, name="smallest")(x)
         x = x.reshape(*lead, rows, columns, depth)
