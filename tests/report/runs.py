@@ -102,7 +102,9 @@ def image_night(frames: int = 6, context: int = 2, side: int = 16) -> Night:
         for frame in range(frames):
             top, left = frame * side // frames, (row * 5) % (side - 3)
             truth[row, frame, top : top + 2, left : left + 3] = 160
-            truth[row, frame, -2:, 3 * ((row + frame) % 4) : 3 * ((row + frame) % 4) + 3] = 110
+            truth[
+                row, frame, -2:, 3 * ((row + frame) % 4) : 3 * ((row + frame) % 4) + 3
+            ] = 110
     fade = np.clip(1 - 0.06 * np.arange(frames), 0.3, 1)[None, :, None, None, None]
     imagined = (truth * fade + 255 * 0.04 * (1 - fade)).astype(np.uint8)
     error = np.abs(truth / 255 - imagined / 255).mean((2, 3, 4)).astype(np.float32)

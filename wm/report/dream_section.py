@@ -20,7 +20,8 @@ def section(night: Night | str) -> str:
     parts = [
         "<h2>The dream</h2><p>The world model sees "
         f"{context} of an episode and imagines the rest from the actions alone. "
-        f"Seed {night.seed} after {night.step:,} steps, evaluation episodes.</p>"
+        f"Best seed ({night.seed}) after {night.step:,} steps, in evaluation "
+        "episodes.</p>"
     ]
     for reel in night.reels:
         parts.append(_pictures(reel, night) if reel.image else _numbers(reel, night))
@@ -116,7 +117,11 @@ def _horizon(night: Night) -> str:
     gap = np.abs(night.imagined_reward - night.reward)[:, night.context :]
     panels["error of the reward"] = [Line("dream", steps[keep], average(gap))]
     chart = plots.grid(
-        panels, columns=min(3, len(panels)), x_label="imagined steps", name="horizon"
+        panels,
+        columns=min(3, len(panels)),
+        x_label="imagined steps",
+        name="horizon",
+        from_zero=True,
     )
     key = (
         f"{swatch(0)}dream &nbsp; {swatch(7)}repeating the last seen frame. Mean "

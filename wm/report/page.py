@@ -17,7 +17,7 @@ from wm.report.summary import Summary, evaluations, returns, summarize
 
 def write(
     runs: Sequence[Path | str],
-    against: Sequence[str] | None = None,
+    against: Sequence[str] | str | None = None,
     out: Path | str | None = None,
 ) -> Path:
     """Write `index.html`, its pictures and `curves.csv` for one or several runs.
@@ -27,7 +27,8 @@ def write(
     Args:
       runs: run directories.
       against: published methods to draw beside them, names of the reference tables
-        or aliases (`dreamer_v3`).
+        or aliases (`dreamer_v3`); as one text, separated by semicolons, since names
+        have commas in them.
       out: folder of the page (default: `report/` in the run, or in the folder that
         all runs share).
 
@@ -40,6 +41,8 @@ def write(
     """
     if not runs:
         raise UserError("wm report needs at least one run directory")
+    if isinstance(against, str):
+        against = [name.strip() for name in against.split(";") if name.strip()]
     against = list(against or ())
     for method in against:
         reference.method_name(method)
@@ -87,6 +90,8 @@ def _one(summary: Summary, against: Sequence[str], folder: Path) -> str:
 def _several(summaries: Sequence[Summary], against: Sequence[str], folder: Path) -> str:
     parts = [
         compare.overview(summaries, folder),
+        '<p class="note">The curves below as numbers: '
+        '<a href="curves.csv" download>curves.csv</a>.</p>',
         compare.benchmark(summaries, against),
         *compare.environments(summaries, against),
     ]

@@ -18,6 +18,8 @@ from wm.report.record import Series
 INK, MUTED, GRID, SURFACE = "#1234a0", "#1234a1", "#1234a2", "#1234a3"
 SERIES = tuple(f"#1234c{index}" for index in range(8))
 """Colours of runs, seeds and methods, in order; more than eight start again."""
+PAGE_WIDTH = 9.6
+"""Inches: at this width 10 point text is as large as the page's small print."""
 MAX_POINTS = 240
 """A curve is averaged down to this many points: more cannot be told apart."""
 
@@ -51,7 +53,7 @@ def curves(
     x_label: str = "environment steps",
     y_label: str = "return",
     name: str = "curves",
-    size: tuple[float, float] = (8.6, 3.9),
+    size: tuple[float, float] = (PAGE_WIDTH, 4.0),
 ) -> str:
     """A chart of curves over steps, levels labelled at their right end; an SVG."""
     figure, axes = _figure(size)
@@ -92,6 +94,7 @@ def grid(
     x_label: str = "environment steps",
     name: str = "grid",
     shade: float | None = None,
+    from_zero: bool = False,
 ) -> str:
     """Small charts of equal size, one per entry, its name as title; an SVG.
 
@@ -101,12 +104,14 @@ def grid(
       x_label: of the last row.
       name: makes ids in the SVG unique on the page.
       shade: shade each chart up to this place on the x axis (a context).
+      from_zero: let every y axis begin at 0.
     """
     from matplotlib.figure import Figure
 
     rows = -(-len(panels) // columns)
     with _style():
-        figure = Figure(figsize=(columns * 2.45, rows * 1.75 + 0.25))
+        height = 1.75 if columns > 2 else 2.2
+        figure = Figure(figsize=(PAGE_WIDTH, rows * height + 0.25))
         figure.set_layout_engine("constrained")
         for index, (title, lines) in enumerate(panels.items()):
             axes = figure.add_subplot(rows, columns, index + 1)
@@ -120,6 +125,8 @@ def grid(
             last_row = index >= len(panels) - columns
             _steps_axis(axes, x_label if last_row else "", bins=3)
             axes.margins(x=0.02, y=0.1)
+            if from_zero:
+                axes.set_ylim(bottom=0)
         return _svg(figure, name)
 
 

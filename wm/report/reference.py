@@ -144,7 +144,7 @@ def method_name(name: str, among: Iterable[str] | None = None) -> str:
     if _folded(name) in folded:
         return folded[_folded(name)]
     names = {**{alias: alias for alias in ALIASES}, **{m: m for m in known}}
-    raise UserError(unknown(name, names, "published method", "wm list methods"))
+    raise UserError(unknown(name, names, "published method", "wm report --help"))
 
 
 def lookup(

@@ -53,7 +53,8 @@ def _sentence(summary: Summary) -> str:
         return f"{trained}. No episode has ended yet, so there is no score."
     score = summary.score
     line = (
-        f"{trained} reach a mean return of <b>{number(score.value)}</b> "
+        f"{trained} reach{'es' if len(summary.seeds) == 1 else ''} a mean return of "
+        f"<b>{number(score.value)}</b> "
         f"(95 % interval {number(score.low)} to {number(score.high)})"
     )
     share = summary.fraction(score.value)
@@ -139,11 +140,7 @@ def published_line(summary: Summary, method: str, color: int) -> tuple[list[Line
     task, rows = summary.task, published_rows(summary, [method])
     curve = reference.curve(task.benchmark, task.task, method)
     if curve is not None and curve.metric == task.metric:
-        spread = curve.spreads
-        low = None if spread is None else (curve.values - spread) / task.scale
-        high = None if spread is None else (curve.values + spread) / task.scale
-        values = curve.values / task.scale
-        line = Line(curve.method, curve.env_steps, values, low, high, color)
+        line = _curve_line(curve, summary, color)
         said = f"{curve.method}: {curve.note or 'learning curve'}, from {curve.source}."
         return [line], f"{said} {_difference(summary)}"
     if rows:
@@ -155,6 +152,18 @@ def published_line(summary: Summary, method: str, color: int) -> tuple[list[Line
             summary
         )
     return [], f"No published number of {method} on {task.benchmark} {task.task}."
+
+
+def _curve_line(curve: reference.Curve, summary: Summary, color: int) -> Line:
+    """A published curve in units of the run's return, as far as the run goes."""
+    scale = summary.task.scale if summary.task else 1.0
+    # A run of a few steps still shows two points to compare with.
+    size = max(2, int(np.searchsorted(curve.env_steps, 1.02 * summary.frames)))
+    values, low, high = curve.values[:size] / scale, None, None
+    if curve.spreads is not None:
+        spread = curve.spreads[:size] / scale
+        low, high = values - spread, values + spread
+    return Line(curve.method, curve.env_steps[:size], values, low, high, color)
 
 
 def _difference(summary: Summary) -> str:

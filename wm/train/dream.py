@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wm.envs import batch as batched
 from wm.imagine import imagine, open_loop
+from wm.train.evaluate import frozen
 from wm.types import Batch, Key, Params, Step, TimeStep, Tree, WorldModel
 
 
@@ -169,7 +169,7 @@ def play(
         steps = _play_host(agent, env, actor, key, frames)
         steps = jax.tree.map(lambda x: x[:rows], steps)
     else:
-        env = batched(getattr(env, "env", env), "off")
+        env = frozen(env)
         steps = jax.jit(
             lambda actor, env, key: _play(agent, env, actor, key, rows, frames)
         )(actor, env, key)
