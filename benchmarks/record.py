@@ -95,10 +95,15 @@ def conditions() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     device = jax.devices()[0]
-    script = os.path.relpath(sys.argv[0] or "-", Path(__file__).parent.parent)
+    script = Path(sys.argv[0] or "-")
+    script = (
+        ["-m", f"benchmarks.{script.stem}"]
+        if script.resolve().parent == Path(__file__).resolve().parent
+        else [script.name]
+    )
     return {
         "cores": cores or os.cpu_count(),
         "device": f"{device.platform} {device.device_kind}",
         "versions": versions,
-        "command": shlex.join(["python", script, *sys.argv[1:]]),
+        "command": shlex.join(["python", *script, *sys.argv[1:]]),
     }

@@ -45,10 +45,15 @@ each, measured by `tests/envs/play.py` (standard errors below 4 %, or 0.03)."""
 
 
 class GymnaxState(struct.PyTreeNode):
-    """gymnax's own state and the key that its steps draw from."""
+    """gymnax's own state, the key of the episode, and steps since the reset.
+
+    A step's key is the episode's folded with the time: where a task draws nothing,
+    the compiler drops it.
+    """
 
     inner: Tree
     key: Key
+    time: jax.Array
 
 
 class Gymnax(struct.PyTreeNode):
@@ -76,9 +81,8 @@ class Gymnax(struct.PyTreeNode):
     def reset(self, key: Key) -> tuple[GymnaxState, TimeStep]:
         """gymnax's own reset."""
         env, params = _load(self.task)
-        key_reset, key = jax.random.split(key)
-        observation, inner = env.reset_env(key_reset, params)
-        state = GymnaxState(strong(inner), key)
+        observation, inner = env.reset_env(jax.random.fold_in(key, 0), params)
+        state = GymnaxState(strong(inner), key, jnp.zeros((), jnp.int32))
         return state, first(self._observe(observation))
 
     def step(
@@ -86,16 +90,17 @@ class Gymnax(struct.PyTreeNode):
     ) -> tuple[GymnaxState, TimeStep]:
         """gymnax's own step; continuous actions are clipped and rescaled."""
         env, params = _load(self.task)
-        key, key_step = jax.random.split(state.key)
+        time = state.time + 1
+        key_step = jax.random.fold_in(state.key, time)
         space = env.action_space(params)
         if not hasattr(space, "n"):
             action = rescale(action, space.low, space.high)
         observation, inner, reward, terminal, _ = env.step_env(
             key_step, state.inner, action, params
         )
-        truncated = inner.time >= self.time_limit
+        truncated = time >= self.time_limit
         timestep = following(self._observe(observation), reward, terminal, truncated)
-        return GymnaxState(like(inner, state.inner), key), timestep
+        return GymnaxState(like(inner, state.inner), state.key, time), timestep
 
     def _observe(self, observation: Tree) -> Tree:
         return jax.tree.map(
