@@ -20,7 +20,7 @@ RANK = {
     "agents": 6,
     "presets": 7,
     "report": 8,
-    **dict.fromkeys(("cli", "api", "__init__"), 9),
+    "top": 9,
 }
 """A room imports itself and rooms of lower rank; `train` has its own list."""
 
@@ -33,9 +33,9 @@ HEAVY = ("jax", "jaxlib", "flax", "optax", "numpy", "gymnax", "brax", "envpool",
 
 
 def room(module: str) -> str:
-    """`wm.nets.conv` → nets; `wm` itself → __init__."""
+    """`wm.nets.conv` → nets; the command line and `wm` itself are at the top."""
     name = [*module.split("."), "__init__"][1]
-    return "cli" if name.startswith("cli") else name
+    return "top" if name.startswith(("cli", "api", "__init__")) else name
 
 
 def imports(path: Path) -> list[tuple[str, int]]:
