@@ -10,8 +10,7 @@ vmap and scan, and `jax.lax.stop_gradient` maps over it. All maths in float32. E
 | `Bernoulli` | `[…]` | `[…]` | `[…]` |
 | `Normal` and its kin | `[…, D]` | `[…, D]` | `[…]`, summed over D |
 
-Keys may be noise drawn beforehand (`uniform`, `normal`), so that a scan can draw all
-of it at once and a test can force an outcome.
+Keys may be noise drawn beforehand (`wm.ops.noise`).
 """
 
 from __future__ import annotations
@@ -19,26 +18,16 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax.scipy import special
 
+from wm.ops.noise import inverse_cdf, normal, uniform
 from wm.types import Key
 
 _LOG_2PI = math.log(2 * math.pi)
 _SQRT_2PI = math.sqrt(2 * math.pi)
-
-
-def uniform(key: Key, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform noise in [0, 1), f32 `shape`; `key` itself if it is such an array."""
-    return key if _is_noise(key, shape) else jax.random.uniform(key, shape)
-
-
-def normal(key: Key, shape: tuple[int, ...]) -> jax.Array:
-    """Standard normal noise, f32 `shape`; `key` itself if it is such an array."""
-    return key if _is_noise(key, shape) else jax.random.normal(key, shape)
 
 
 class Categorical(struct.PyTreeNode):
@@ -61,11 +50,7 @@ class Categorical(struct.PyTreeNode):
 
     def sample(self, key: Key) -> jax.Array:
         """Index i32 `[…]`; `key` or uniform noise `[…]`."""
-        probs = self.probs
-        index = _inverse_cdf(key, probs)
-        # Rounding of the sums can land on a class of probability zero, once in 1e7.
-        chance = jnp.take_along_axis(probs, index[..., None], -1)[..., 0]
-        return jnp.where(chance > 0, index, self.mode())
+        return inverse_cdf(key, self.logits, self.unimix)
 
     def log_prob(self, index: jax.Array) -> jax.Array:
         """log p(index), f32 `[…]`."""
@@ -109,7 +94,7 @@ class OneHot(struct.PyTreeNode):
 
     def sample_index(self, key: Key) -> jax.Array:
         """Class of each group, i32 `[…, G]`; `key` or uniform noise `[…, G]`."""
-        return _inverse_cdf(key, self.probs)
+        return inverse_cdf(key, self.logits, self.unimix)
 
     def sample(self, key: Key) -> jax.Array:
         """One-hot f32 `[…, G, K]` with the gradient of `probs`."""
@@ -118,11 +103,10 @@ class OneHot(struct.PyTreeNode):
     def straight_through(self, index: jax.Array) -> jax.Array:
         """One-hot of `index` `[…, G]` as f32 `[…, G, K]`, with the gradient of `probs`.
 
-        onehot + p − sg(p): the value is exactly one-hot, the derivative is dp.
+        Where nothing is differentiated, `probs` is not computed.
         """
-        probs = self.probs
-        onehot = jax.nn.one_hot(index, probs.shape[-1], dtype=jnp.float32)
-        return onehot + (probs - jax.lax.stop_gradient(probs))
+        onehot = jax.nn.one_hot(index, self.logits.shape[-1], dtype=jnp.float32)
+        return _with_gradient_of(onehot, self.probs)
 
     def log_prob(self, onehot: jax.Array) -> jax.Array:
         """log p of one-hot `[…, G, K]`, f32 `[…]`."""
@@ -351,13 +335,6 @@ class TruncatedNormal(struct.PyTreeNode):
         return special.ndtr(a), special.ndtr(b) - special.ndtr(a)
 
 
-def _is_noise(key: Key, shape: tuple[int, ...]) -> bool:
-    if not jnp.issubdtype(key.dtype, jnp.floating):
-        return False
-    chex.assert_shape(key, shape)
-    return True
-
-
 def _mix(logits: jax.Array, unimix: float) -> jax.Array:
     probs = jax.nn.softmax(logits.astype(jnp.float32))
     if unimix == 0:
@@ -371,12 +348,15 @@ def _log_mix(logits: jax.Array, unimix: float) -> jax.Array:
     return jnp.log(_mix(logits, unimix))
 
 
-def _inverse_cdf(key: Key, probs: jax.Array) -> jax.Array:
-    """Class of `[…]` by one uniform each, for probabilities `[…, K]`."""
-    edges = jnp.cumsum(probs, -1)
-    # Scaled by the sum as rounded: a uniform below 1 stays below the last edge.
-    point = uniform(key, probs.shape[:-1])[..., None] * edges[..., -1:]
-    return jnp.sum(edges[..., :-1] <= point, -1, dtype=jnp.int32)
+@jax.custom_jvp
+def _with_gradient_of(value: jax.Array, source: jax.Array) -> jax.Array:
+    """`value`, with the derivative of `source`: value + source − sg(source)."""
+    return value
+
+
+@_with_gradient_of.defjvp
+def _with_gradient_of_jvp(primals, tangents):
+    return primals[0], tangents[1]
 
 
 def _entropy(probs: jax.Array, log_probs: jax.Array) -> jax.Array:

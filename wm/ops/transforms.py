@@ -84,35 +84,39 @@ class TwoHot:
     def mean(self, logits: jax.Array) -> jax.Array:
         """Expected value in task units, f32 `[…]`, of logits `[…, num_bins]`."""
         chex.assert_axis_dimension(logits, -1, self.num_bins)
-        half = self.num_bins // 2
-        probs = jax.nn.softmax(logits.astype(jnp.float32))
-        above, below = probs[..., -half:], probs[..., :half][..., ::-1]
-        mean = jnp.sum((above - below) * self.bins[-half:], -1)
+        mean = _mean(self, logits.astype(jnp.float32))
         return symexp(mean) if self.space == "symlog" else mean
 
     def label(self, target: jax.Array) -> jax.Array:
         """Two-hot weights f32 `[…, num_bins]` of targets `[…]` in task units."""
         below, weight = self._split(target)
-        return _two_hot(below, weight, self.num_bins)
+        distance = jnp.arange(self.num_bins) - below[..., None]
+        weight = weight[..., None]
+        above = jnp.where(distance == 1, weight, 0.0)
+        return jnp.where(distance == 0, 1 - weight, above)
 
     def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
         """Cross-entropy f32 `[…]` of logits `[…, num_bins]` to a constant target.
 
-        The target gets no gradient.
+        The target gets no gradient. Only two logits are read beside the logsumexp:
+        half the time of the sum over a dense label, and a fifth where two targets
+        share the logits (CPU, `[16384, 255]`, with gradient: 4.5 against 8.1 ms).
         """
         chex.assert_axis_dimension(logits, -1, self.num_bins)
-        chex.assert_equal_shape_prefix((logits, target[..., None]), logits.ndim - 1)
+        chex.assert_shape(target, logits.shape[:-1])
         logits = logits.astype(jnp.float32)
-        label = self.label(target)
-        return jax.nn.logsumexp(logits, -1) - jnp.sum(label * logits, -1)
+        below, weight = self._split(target)
+        pick = lambda bin: jnp.take_along_axis(logits, bin[..., None], -1)[..., 0]
+        linear = (1 - weight) * pick(below) + weight * pick(below + 1)
+        return jax.nn.logsumexp(logits, -1) - linear
 
     def _split(self, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The bin below each target, and the weight of the bin above it."""
         target = jax.lax.stop_gradient(jnp.asarray(target, jnp.float32))
         target = symlog(target) if self.space == "symlog" else target
         bins = jnp.asarray(self.bins)
-        below = jnp.sum(bins <= target[..., None], -1, dtype=jnp.int32) - 1
-        below = jnp.clip(below, 0, self.num_bins - 2)
+        count = jnp.searchsorted(bins, target, side="right", method="scan_unrolled")
+        below = jnp.clip(count.astype(jnp.int32) - 1, 0, self.num_bins - 2)
         low, high = bins[below], bins[below + 1]
         return below, jnp.clip((target - low) / (high - low), 0, 1)
 
@@ -147,7 +151,20 @@ def _bins(num_bins: int, limit: float, space: str) -> np.ndarray:
     return bins
 
 
-def _two_hot(below: jax.Array, weight: jax.Array, num_bins: int) -> jax.Array:
-    distance = jnp.arange(num_bins) - below[..., None]
-    weight = weight[..., None]
-    return jnp.where(distance == 0, 1 - weight, jnp.where(distance == 1, weight, 0.0))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _mean(two_hot: TwoHot, logits: jax.Array) -> jax.Array:
+    half = two_hot.num_bins // 2
+    weights = jnp.exp(logits - logits.max(-1, keepdims=True))
+    # Mirrored pairs first: a plain sum of symmetric terms leaves rounding errors.
+    pairs = weights[..., -half:] - weights[..., :half][..., ::-1]
+    total = jnp.dot(pairs, two_hot.bins[-half:], precision=jax.lax.Precision.HIGHEST)
+    return total / weights.sum(-1)
+
+
+@_mean.defjvp
+def _mean_jvp(two_hot, primals, tangents):
+    # Written out because the transpose of slice, flip and dot takes three passes.
+    (logits,), (tangent,) = primals, tangents
+    mean = _mean(two_hot, logits)
+    slope = jax.nn.softmax(logits) * (two_hot.bins - mean[..., None])
+    return mean, jnp.sum(slope * tangent, -1)
