@@ -146,7 +146,8 @@ def load(file: Path) -> Night | None:
     if not file.is_file():
         return None
     try:
-        with np.load(file) as data:
+        # Given a path, numpy leaves the file open where it is no archive.
+        with open(file, "rb") as stream, np.load(stream) as data:
             if int(data["format"]) != FORMAT:
                 return None
             reels = tuple(
