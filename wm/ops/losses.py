@@ -5,7 +5,7 @@ Nothing here averages over batch or time; the agent does, once, with its scales.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from wm.ops.distributions import Normal, OneHot
 
 FreeRule = Literal["element", "mean", "step"]
+Latent = TypeVar("Latent", OneHot, Normal)
 
 
 class BalancedKL(NamedTuple):
@@ -65,8 +66,8 @@ def free_nats(kl: jax.Array, free: float, rule: FreeRule = "step") -> jax.Array:
 
 
 def balanced_kl(
-    post: OneHot | Normal,
-    prior: OneHot | Normal,
+    post: Latent,
+    prior: Latent,
     free: float = 1.0,
     rule: FreeRule = "step",
 ) -> BalancedKL:

@@ -108,7 +108,7 @@ def scale_by_rms_bias_corrected(
 
     def update(updates, state, params=None):
         del params
-        count = optax.safe_increment(state.count)
+        count = jnp.asarray(optax.safe_increment(state.count))
         nu = jax.tree.map(
             lambda v, g: beta * v + (1 - beta) * jnp.square(g), state.nu, updates
         )
@@ -131,7 +131,7 @@ def scale_by_momentum_bias_corrected(
 
     def update(updates, state, params=None):
         del params
-        count = optax.safe_increment(state.count)
+        count = jnp.asarray(optax.safe_increment(state.count))
         mu = jax.tree.map(lambda m, u: beta * m + (1 - beta) * u, state.mu, updates)
         scale = 1 / _correction(beta, count)
         updates = jax.tree.map(lambda m: m * scale, mu)
