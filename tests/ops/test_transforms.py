@@ -1,0 +1,156 @@
+"""`wm/ops/transforms.py`: hand values, inverses, edges of the two-hot code."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wm.ops.transforms import (
+    TwoHot,
+    signed_hyperbolic,
+    signed_parabolic,
+    symexp,
+    symexp_two_hot,
+    symlog,
+    symlog_two_hot,
+)
+
+BOTH = [symexp_two_hot(), symlog_two_hot()]
+WIDE = jnp.array([-1e6, -3.0, -1e-3, 0.0, 1e-6, 0.5, 1.0, 300.0, 1e8])
+
+
+def test_symlog_and_symexp_match_hand_values():
+    np.testing.assert_allclose(symlog(jnp.array([0.0, np.e - 1, 1 - np.e])), [0, 1, -1])
+    np.testing.assert_allclose(
+        symexp(jnp.array([0.0, 1.0, -2.0])), [0, np.e - 1, 1 - np.e**2], rtol=1e-6
+    )
+
+
+def test_squashings_invert_each_other():
+    np.testing.assert_allclose(symexp(symlog(WIDE)), WIDE, rtol=1e-5)
+    there_and_back = signed_parabolic(signed_hyperbolic(WIDE))
+    np.testing.assert_allclose(there_and_back, WIDE, rtol=1e-5)
+
+
+def test_signed_hyperbolic_matches_hand_values():
+    # h(3) = √4 − 1 + 0.003, h(−8) = −(√9 − 1) − 0.008.
+    result = signed_hyperbolic(jnp.array([0.0, 3.0, -8.0]))
+    np.testing.assert_allclose(result, [0, 1.003, -2.008], rtol=1e-6)
+    assert signed_hyperbolic(jnp.float32(1e-9)) == pytest.approx(0.501e-9, rel=1e-5)
+    np.testing.assert_allclose(signed_parabolic(result), [0, 3, -8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("transform", [symlog, symexp, signed_hyperbolic])
+def test_squashings_return_float32_with_unit_like_gradient_at_zero(transform):
+    assert transform(jnp.ones(2, jnp.bfloat16)).dtype == jnp.float32
+    near = jax.grad(lambda x: transform(x))(jnp.float32(1e-6))
+    assert 0.5 <= near <= 1.001
+
+
+@pytest.mark.parametrize("two_hot", BOTH)
+def test_bins_are_symmetric_and_ascending(two_hot):
+    bins = two_hot.bins
+    assert bins.dtype == np.float32
+    assert (np.diff(bins) > 0).all()
+    np.testing.assert_array_equal(bins, -bins[::-1])
+
+
+@pytest.mark.parametrize("two_hot", BOTH)
+def test_two_hot_round_trip(two_hot):
+    label = two_hot.label(WIDE)
+    np.testing.assert_allclose(label.sum(-1), 1, rtol=1e-6)
+    assert ((label > 0).sum(-1) <= 2).all()
+    decoded = two_hot.mean(jnp.log(label + 1e-30))
+    np.testing.assert_allclose(decoded, WIDE, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_bins", [4, 5, 255])
+@pytest.mark.parametrize("kind", [symexp_two_hot, symlog_two_hot])
+def test_equal_logits_decode_to_exactly_zero(kind, num_bins):
+    means = kind(num_bins).mean(jnp.array([[0.0], [3.7], [-50.0]]).repeat(num_bins, 1))
+    np.testing.assert_array_equal(means, 0)
+
+
+@pytest.mark.parametrize("two_hot", BOTH)
+def test_targets_beyond_the_ends_go_to_the_end_bin(two_hot):
+    label = two_hot.label(jnp.array([-1e12, 1e12, jnp.inf]))
+    np.testing.assert_array_equal(label.argmax(-1), [0, 254, 254])
+    np.testing.assert_array_equal(label.max(-1), 1)
+
+
+def test_label_weights_match_hand_values():
+    # Bins of five at limit 2: ±(e² − 1), ±(e − 1), 0; the target is 1.
+    share = 1 / (np.e - 1)
+    expected = [[0, 0, 1 - share, share, 0], [0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]
+    edge = np.float32(np.e - 1)
+    raw = symexp_two_hot(5, 2.0).label(jnp.array([1.0, edge, -edge]))
+    np.testing.assert_allclose(raw, expected, atol=1e-6)
+    even = symlog_two_hot(5, 2.0).label(jnp.float32(1.0))
+    np.testing.assert_allclose(even, [0, 0, 1 - np.log(2), np.log(2), 0], atol=1e-6)
+
+
+def test_variants_disagree_on_a_bimodal_distribution():
+    # Half on 0, half on the bin symexp(1) = e − 1.
+    logits = jnp.log(jnp.array([0.0, 0.0, 0.5, 0.5, 0.0]) + 1e-30)
+    raw, even = symexp_two_hot(5, 2.0), symlog_two_hot(5, 2.0)
+    assert raw.mean(logits) == pytest.approx((np.e - 1) / 2, rel=1e-6)
+    assert even.mean(logits) == pytest.approx(np.exp(0.5) - 1, rel=1e-6)
+
+
+def dense_loss(two_hot, logits, target):
+    return -jnp.sum(two_hot.label(target) * jax.nn.log_softmax(logits), -1)
+
+
+@pytest.mark.parametrize("two_hot", [symexp_two_hot(9), symlog_two_hot(8, 10.0)])
+def test_loss_and_gradient_equal_the_dense_cross_entropy(two_hot):
+    key_logits, key_target = jax.random.split(jax.random.key(0))
+    logits = 3 * jax.random.normal(key_logits, (5, 7, two_hot.num_bins))
+    target = symexp(10 * jax.random.normal(key_target, (5, 7)))
+    loss = two_hot.loss(logits, target)
+    np.testing.assert_allclose(loss, dense_loss(two_hot, logits, target), atol=1e-5)
+    gradient = jax.grad(lambda x: two_hot.loss(x, target).sum())(logits)
+    expected = jax.nn.softmax(logits) - two_hot.label(target)
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+def test_loss_gives_the_target_no_gradient():
+    logits = jnp.arange(5.0)
+    gradient = jax.grad(lambda t: symexp_two_hot(5).loss(logits, t))(jnp.float32(1.0))
+    assert gradient == 0
+
+
+@pytest.mark.parametrize("two_hot", [symexp_two_hot(9, 3.0), symlog_two_hot(8, 3.0)])
+def test_gradient_of_mean_equals_that_of_the_plain_sum(two_hot):
+    logits = jax.random.normal(jax.random.key(1), (6, two_hot.num_bins))
+
+    def plain(x):
+        mean = jax.nn.softmax(x) @ two_hot.bins
+        return symexp(mean) if two_hot.space == "symlog" else mean
+
+    np.testing.assert_allclose(two_hot.mean(logits), plain(logits), rtol=1e-4)
+    gradient = jax.grad(lambda x: jnp.sin(two_hot.mean(x)).sum())(logits)
+    expected = jax.grad(lambda x: jnp.sin(plain(x)).sum())(logits)
+    np.testing.assert_allclose(gradient, expected, atol=2e-5)
+
+
+def test_bfloat16_logits_give_float32_results():
+    two_hot = symexp_two_hot()
+    logits = jax.random.normal(jax.random.key(2), (3, 255), jnp.bfloat16)
+    target = jnp.array([1.0, -2.0, 30.0], jnp.bfloat16)
+    loss, mean = two_hot.loss(logits, target), two_hot.mean(logits)
+    assert loss.dtype == mean.dtype == jnp.float32
+    wide = two_hot.loss(logits.astype(jnp.float32), target.astype(jnp.float32))
+    np.testing.assert_array_equal(loss, wide)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_bins": 1}, "num_bins must be at least 2, got 1"),
+        ({"limit": 0.0}, "limit must be positive, got 0.0"),
+        ({"space": "log"}, "space must be 'raw' or 'symlog', got 'log'"),
+    ],
+)
+def test_impossible_two_hot_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        TwoHot(**options)
