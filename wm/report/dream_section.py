@@ -34,6 +34,7 @@ def _pictures(reel: Reel, night: Night) -> str:
     ms = dreams.frame_ms(L)
     shape = {"episodes": len(reel.truth), "frames": L, "width": W, "height": H}
     shape |= {"context": night.context, "ms": ms}
+    shape["lengths"] = night.valid.sum(1).tolist()
     kinds = "<span>truth</span><span>imagined</span><span>error</span>"
     sheet = data_uri(dreams.sprite(reel), "image/png")
     player = (
@@ -44,7 +45,7 @@ def _pictures(reel: Reel, night: Night) -> str:
         '<input type="range" min="0" value="0" aria-label="frame">'
         '<span class="phase"></span></div></div>'
     )
-    still = data_uri(dreams.animation(reel, ms), "image/webp")
+    still = data_uri(dreams.animation(reel, night.valid, ms), "image/webp")
     player += f'<noscript><img src="{still}" alt="the dream"></noscript>'
     strips = [_strip(reel, night, row) for row in range(len(reel.truth))]
     more = "".join(strips[1:])

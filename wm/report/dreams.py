@@ -237,11 +237,24 @@ def strip_frames(valid: int, context: int) -> np.ndarray:
     return np.concatenate([np.arange(context - seen, context), rest])
 
 
-def animation(reel: Reel, frame_ms: int, side: int = 96, gap: int = 6) -> bytes:
-    """All episodes side by side as an animated WebP that repeats for ever."""
+def animation(
+    reel: Reel, valid: np.ndarray, frame_ms: int, side: int = 96, gap: int = 6
+) -> bytes:
+    """All episodes side by side as an animated WebP that repeats for ever.
+
+    Args:
+      reel: an image.
+      valid: bool `[N, L]`; a row that is over keeps its last valid frame.
+      frame_ms: duration of a frame.
+      side: least width of a cell in pixels.
+      gap: pixels between cells.
+    """
     from PIL import Image
 
-    tiles = cells(reel)
+    shown = np.minimum(np.arange(valid.shape[1]), valid.sum(1)[:, None] - 1)
+    tiles = np.stack(
+        [row[:, frames] for row, frames in zip(cells(reel), shown, strict=True)]
+    )
     zoom = max(1, -(-side // tiles.shape[3]))
     tiles = tiles.repeat(zoom, 3).repeat(zoom, 4)
     tiles = np.pad(tiles, ((0, 0),) * 3 + ((0, gap), (0, gap), (0, 0)))
@@ -269,7 +282,7 @@ def pictures(night: Night, folder: Path) -> None:
         name = "dream" + (f"-{reel.name.replace('/', '-')}" if reel.name else "")
         frames = strip_frames(int(night.valid[0].sum()), night.context)
         (folder / f"{name}.png").write_bytes(strip(reel, 0, frames))
-        still = animation(reel, frame_ms(reel.truth.shape[1]))
+        still = animation(reel, night.valid, frame_ms(reel.truth.shape[1]))
         (folder / f"{name}.webp").write_bytes(still)
 
 

@@ -1,7 +1,7 @@
 // Steps the dream player over a sheet of frames, and copies the command.
 for (const player of document.querySelectorAll(".player")) {
   const sheet = new Image();
-  const { episodes, frames, width, height, context, ms } = JSON.parse(
+  const { episodes, frames, width, height, context, ms, lengths } = JSON.parse(
     player.querySelector("script").textContent);
   const canvas = player.querySelector("canvas");
   const slider = player.querySelector("input");
@@ -18,10 +18,14 @@ for (const player of document.querySelectorAll(".player")) {
   function draw() {
     const frame = Number(slider.value);
     paint.clearRect(0, 0, canvas.width, canvas.height);
-    for (let episode = 0; episode < episodes; episode++)
+    for (let episode = 0; episode < episodes; episode++) {
+      // An episode that is over keeps its last frame, faded.
+      const shown = Math.min(frame, lengths[episode] - 1);
+      paint.globalAlpha = shown < frame ? 0.35 : 1;
       for (let row = 0; row < 3; row++)
-        paint.drawImage(sheet, frame * width, (episode * 3 + row) * height,
+        paint.drawImage(sheet, shown * width, (episode * 3 + row) * height,
           width, height, episode * (width + gap), row * (height + gap), width, height);
+    }
     const ahead = frame - context + 1;
     phase.textContent = `frame ${frame + 1} of ${frames}: ` + (ahead > 0
       ? `imagined, ${ahead} step${ahead > 1 ? "s" : ""} ahead` : "context, seen by the model");

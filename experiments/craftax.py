@@ -1,0 +1,25 @@
+"""Crafter and its JAX form: one million steps from pixels.
+
+    python experiments/craftax.py --print
+    python experiments/craftax.py --task classic-pixels --seeds 5
+    python experiments/craftax.py --task reward             # the original, on the host
+
+Published for Craftax-Classic: percent of the highest return, 22; here as returns.
+"""
+
+import sys
+
+from wm.report.experiment import Experiment, Group
+
+PRESET = "crafter"
+SEEDS = 5
+TASKS = ("craftax/classic-pixels", "crafter/reward")
+EXPERIMENT = Experiment(
+    name="craftax",
+    groups=(Group(PRESET, TASKS, pixels=True, frames=1_000_000),),
+    seeds=SEEDS,
+)
+PUBLISHED = EXPERIMENT.published()
+
+if __name__ == "__main__":
+    sys.exit(EXPERIMENT.main())
