@@ -1,324 +1,140 @@
-"""The loop on the device: act, step, add, label, learn, in one compiled program.
-
-`DeviceLoop` holds pure functions of one seed's `TrainState`; `seeds.py` runs them for
-several seeds, `drive.py` decides how far each call goes. No clock, file or print here.
-
-The order inside a chunk is a rule: the buffer is added to before it is read, and every
-write depends on what was read. Any other order makes XLA copy the whole buffer in
-every iteration. Counts of steps and updates are static, the number of chunks is traced:
-one executable serves stretches of any length.
-"""
+"""`train_device`: a run whose environment and replay live on the device."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-from flax import struct
+import numpy as np
 
-from wm.envs import statistics
-from wm.envs.batched import Batched, batch
+from wm.train import evaluate
+from wm.train.drive import Events, drive
+from wm.train.loop import Loop, batched, loop_of
 from wm.train.schedule import Schedule
-from wm.types import Key, Metrics, Step, TimeStep, Tree
+from wm.train.seeds import Program, SeedMode, Seeds
+from wm.types import Key
 
-RESERVED = ("label", "reanalyse")
-"""Batches that are not for `update`: the window of `label` (B, W), and what
-`reanalyse` gets."""
-
-
-class TrainState(struct.PyTreeNode):
-    """Everything of one seed's run; a resumed run continues from it bit for bit."""
-
-    agent: Tree
-    env: Tree
-    timestep: TimeStep
-    """`[B, …]`, the newest, not yet acted on."""
-    carry: Tree
-    """Acting memory, `[B, …]`."""
-    buffer: Tree
-    stats: statistics.EpisodeStats
-    sums: Metrics
-    """Sums of the update metrics since the last row."""
-    key: Key
-    step: jax.Array
-    """i32, environment transitions: records that are not `is_first`."""
-    chunks: jax.Array
-    """i32, chunks since the prefill."""
-    updates: jax.Array
-    """i32."""
-    fits: jax.Array
-    """i32, calls of the agent's `fit`."""
-    reanalyses: jax.Array
-    """i32, calls of the agent's `reanalyse`."""
-    since_chunks: jax.Array
-    """i32, chunks since the last row."""
-    since_updates: jax.Array
-    """i32, updates since the last row."""
+States = Any
+"""`TrainState` of every seed, in the form of the seed mode."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class DeviceLoop:
-    """Agent, environment, buffer and schedule, joined into pure functions.
+class DeviceRunner:
+    """The compiled programs of a run; `drive` calls them.
 
-    Every function takes the batched environment as its first argument, so that the
-    arrays of a learned environment are arguments of the program and not constants.
+    Programs are compiled when first needed, each announced with its seconds.
     """
 
-    agent: Any
-    buffer: Any
-    schedule: Schedule
-
-    @property
-    def chunk(self) -> tuple[int, int]:
-        """Steps T of every environment per chunk, and updates after it."""
-        T, updates = self.schedule.chunk_updates()
-        return T, updates if hasattr(self.agent, "update") else 0
-
-    @property
-    def chunk_steps(self) -> int:
-        """Records per chunk over all environments."""
-        return self.chunk[0] * self.schedule.envs
-
-    @property
-    def prefill_chunks(self) -> int:
-        """Chunks before the first update: `prefill`, or what the buffer needs."""
-        least = self.schedule.prefill
-        minimum = getattr(self.buffer, "minimum", None)
-        if minimum is not None and self.chunk[1]:
-            rows = self.schedule.envs
-            lengths = [L for _, L in self.update_batches().values()]
-            least = max([least, *(minimum(rows, L) for L in lengths)])
-        return -(-least // self.chunk_steps)
-
-    def update_batches(self) -> dict[str, tuple[int, int]]:
-        """Name → (N, L) of what `update` gets."""
-        batches = self.agent.batches(self.schedule)
-        return {name: batches[name] for name in sorted(batches) if name not in RESERVED}
-
-    def init(self, env: Batched, key: Key) -> TrainState:
-        """The state before the first action."""
-        key_agent, key_env, key = jax.random.split(key, 3)
-        agent = self.agent.init(key_agent)
-        B = self.schedule.envs
-        env_state, timestep = env.reset(key_env, B)
-        carry = self.agent.start(self.agent.actor(agent), B)
-        example = act_shapes(self.agent, agent, carry, timestep)
-        buffer = self.buffer.init(example)
-        zero = jnp.zeros((), jnp.int32)
-        return TrainState(
-            agent=agent,
-            env=env_state,
-            timestep=timestep,
-            carry=carry,
-            buffer=buffer,
-            stats=statistics.update(statistics.init(B), timestep),
-            sums=self.empty_sums(agent, buffer),
-            key=key,
-            step=zero,
-            chunks=zero,
-            updates=zero,
-            fits=zero,
-            reanalyses=zero,
-            since_chunks=zero,
-            since_updates=zero,
-        )
-
-    def prefill(self, env: Batched, state: TrainState, chunks: jax.Array) -> TrainState:
-        """Collect `chunks` without learning, in mode `prefill`."""
-
-        def body(_, state):
-            key, key_act = jax.random.split(state.key)
-            return self.collect(env, state.replace(key=key), key_act, "prefill")
-
-        return jax.lax.fori_loop(0, chunks, body, state)
-
-    def interval(
-        self, env: Batched, state: TrainState, chunks: jax.Array, clear: jax.Array
-    ) -> tuple[TrainState, Metrics]:
-        """Run `chunks` chunks.
+    def __init__(self, loop: Loop, env: Any, seeds: Seeds):
+        """Join the parts; compiles nothing yet.
 
         Args:
-          env: batched environment.
-          state: donated.
-          chunks: i32; 0 is allowed.
-          clear: i32, 1 where the last row was logged: averages start afresh.
-
-        Returns:
-          The state, and `report(state)`.
+          loop: agent, buffer and schedule.
+          env: an `Env` or its batch.
+          seeds: keys and mode.
         """
-        state = cleared(state, clear)
-        body = lambda _, state: self.one_chunk(env, state)
-        state = jax.lax.fori_loop(0, chunks, body, state)
-        return state, report(state)
+        self.loop = loop
+        self.env = batched(env)
+        self.eval_env = evaluate.frozen(env)
+        self.seeds = seeds
+        self._programs: dict[Any, Program] = {}
 
-    def one_chunk(self, env: Batched, state: TrainState) -> TrainState:
-        """T steps of every environment, then the updates they pay for."""
-        key, key_act, key_label, key_learn = jax.random.split(state.key, 4)
-        state = self.collect(env, state.replace(key=key), key_act, "train")
-        if hasattr(self.agent, "label"):
-            state = self.label(state, key_label)
-        _, updates = self.chunk
-        if updates:
-            keys = jax.random.split(key_learn, updates)
-            learn = lambda state, key: (self.learn(state, key), None)
-            state, _ = jax.lax.scan(learn, state, keys)
-        return state.replace(
-            chunks=state.chunks + 1, since_chunks=state.since_chunks + 1
-        )
+    def init(self) -> States:
+        """Every seed before its first action."""
+        return self.seeds.init("init", self.loop.init, self.env)
 
-    def collect(self, env: Batched, state: TrainState, key: Key, mode) -> TrainState:
-        """Act and step T times, then add the T steps of every row to the buffer."""
-        actor = self.agent.actor(state.agent)
+    def prefill(self, states: States, chunks: Sequence[int]) -> States:
+        """Collect without learning."""
+        fn = lambda env, state, chunks: (self.loop.prefill(env, state, chunks), {})
+        program = self.program("prefill", fn, states, 1)
+        return program.call(self.env, states, chunks)[0]
 
-        def body(loop, key):
-            env_state, timestep, carry, stats, step = loop
-            carry, action, extras = self.agent.act(actor, key, carry, timestep, mode)
-            record = Step(timestep._replace(private=None), action, extras)
-            env_state, timestep = env.step(env_state, action)
-            stats = statistics.update(stats, timestep)
-            step = step + jnp.sum(~timestep.is_first, dtype=jnp.int32)
-            return (env_state, timestep, carry, stats, step), record
+    def interval(
+        self, states: States, chunks: Sequence[int], clear: Sequence[int]
+    ) -> tuple[States, dict[str, np.ndarray]]:
+        """Run chunks; the report has arrays `[S]`. Blocks until they are done."""
+        program = self.program("train", self.loop.interval, states, 2)
+        return program.call(self.env, states, chunks, clear)
 
-        loop = (state.env, state.timestep, state.carry, state.stats, state.step)
-        loop, steps = jax.lax.scan(body, loop, jax.random.split(key, self.chunk[0]))
-        env_state, timestep, carry, stats, step = loop
-        steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
-        last = timestep._replace(private=None)
-        return state.replace(
-            buffer=self.buffer.add(state.buffer, steps, last),
-            env=env_state,
-            timestep=timestep,
-            carry=carry,
-            stats=stats,
-            step=step,
-        )
+    def fit(self, states: States, due: Sequence[bool]):
+        """Call the agent's `fit` for the seeds that are due."""
+        return self._some("fit", self.loop.fit, states, due)
 
-    def label(self, state: TrainState, key: Key) -> TrainState:
-        """Write what the agent says of the newest W steps: outcomes, priorities."""
-        _, W = self.agent.batches(self.schedule)["label"]
-        newest = self.buffer.newest(state.buffer, W)
-        feedback = self.agent.label(state.agent, newest)
-        return state.replace(buffer=self.buffer.write(state.buffer, feedback))
+    def reanalyse(self, states: States, due: Sequence[bool]):
+        """Call the agent's `reanalyse` for the seeds that are due."""
+        return self._some("reanalyse", self.loop.reanalyse, states, due)
 
-    def learn(self, state: TrainState, key: Key) -> TrainState:
-        """One update: sample, update, write back."""
-        agent, buffer, metrics = self._update(state.agent, state.buffer, key)
-        sums = {name: state.sums[name] + metrics[name] for name in state.sums}
-        return state.replace(
-            agent=agent,
-            buffer=buffer,
-            sums=sums,
-            updates=state.updates + 1,
-            since_updates=state.since_updates + 1,
-        )
+    def evaluate(
+        self, states: States, num_episodes: int, first_wave: int = 0
+    ) -> evaluate.Scores:
+        """Scores `[S, num_episodes]`; `first_wave` moves on to other episodes."""
+        count, rows = evaluate.waves(num_episodes)
+        loop = self.loop
 
-    def _update(self, agent: Tree, buffer: Tree, key: Key):
-        key_update, key_sample = jax.random.split(key)
-        shapes = self.update_batches()
-        keys = dict(zip(shapes, jax.random.split(key_sample, len(shapes)), strict=True))
-        batches = {}
-        for name, (N, L) in shapes.items():
-            buffer, batches[name] = self.buffer.sample(buffer, keys[name], N, L)
-        agent, feedback, metrics = self.agent.update(agent, key_update, batches)
-        for name in sorted(feedback):
-            buffer = self.buffer.write(buffer, feedback[name])
-        return agent, buffer, as_float(metrics)
+        def wave(env, state, number):
+            key = evaluate.evaluation_key(state.key, state.step, number)
+            actor = loop.agent.actor(state.agent)
+            return evaluate.episodes(loop.agent, env, actor, key, rows)
 
-    def empty_sums(self, agent: Tree, buffer: Tree) -> Metrics:
-        """Zeros for every metric that `update` returns."""
-        if not self.chunk[1]:
-            return {}
-        shapes = jax.eval_shape(self._update, agent, buffer, jax.random.key(0))[2]
-        return {name: jnp.zeros(x.shape, jnp.float32) for name, x in shapes.items()}
+        program = self.program("evaluate", wave, states, 1, rows, self.eval_env)
+        numbers = [[first_wave + n] * self.seeds.count for n in range(count)]
+        parts = [program.call(self.eval_env, states, number) for number in numbers]
+        return evaluate.concatenate(parts, num_episodes)
 
-    def fit(self, env: Batched, state: TrainState) -> tuple[TrainState, Metrics]:
-        """Let the agent learn from everything collected so far."""
-        key, key_fit = jax.random.split(state.key)
-        dataset = self.buffer.dataset(state.buffer)
-        agent, metrics = self.agent.fit(state.agent, key_fit, dataset)
-        state = state.replace(agent=agent, key=key, fits=state.fits + 1)
-        return state, as_float(metrics)
+    def program(
+        self,
+        name: str,
+        fn: Callable,
+        states: States,
+        counts: int,
+        variant: Any = None,
+        env: Any = None,
+    ) -> Program:
+        """The compiled program called `name`; with `env` set, states are kept."""
+        if (name, variant) not in self._programs:
+            donate = env is None
+            self._programs[name, variant] = self.seeds.program(
+                name, fn, self.env if donate else env, states, counts, donate
+            )
+        return self._programs[name, variant]
 
-    def reanalyse(self, env: Batched, state: TrainState) -> tuple[TrainState, Metrics]:
-        """Refresh stored targets of one batch."""
-        key, key_sample, key_agent = jax.random.split(state.key, 3)
-        N, L = self.agent.batches(self.schedule)["reanalyse"]
-        buffer, sample = self.buffer.sample(state.buffer, key_sample, N, L)
-        feedback = self.agent.reanalyse(state.agent, key_agent, sample)
-        buffer = self.buffer.write(buffer, feedback)
-        count = state.reanalyses + 1
-        return state.replace(buffer=buffer, key=key, reanalyses=count), {}
+    def _some(self, name: str, fn: Callable, states: States, due: Sequence[bool]):
+        """Run `fn` for the seeds that are due; at once they all are, or none."""
+        program = self.program(name, fn, states, 0)
+        if self.seeds.mode != "loop" or all(due):
+            return program.call(self.env, states)
+        states, metrics = list(states), {}
+        for seed in np.flatnonzero(due):
+            states[seed], out = program.executable(self.env, states[seed])
+            for key, value in jax.device_get(out).items():
+                metrics.setdefault(key, np.full(len(states), np.nan))[seed] = value
+        return states, metrics
 
 
-def device_loop(agent: Any, schedule: Schedule, buffer: Any = None) -> DeviceLoop:
-    """A `DeviceLoop` with the agent's own buffer, or uniform replay, by default."""
-    return DeviceLoop(agent, buffer or default_buffer(agent, schedule), schedule)
+def train_device(
+    agent: Any,
+    env: Any,
+    buffer: Any,
+    schedule: Schedule,
+    key: Key,
+    log: Callable[[list[dict]], None],
+    mode: SeedMode | None = None,
+) -> tuple[DeviceRunner, States]:
+    """Train without a run directory: nothing is written.
 
+    Args:
+      agent: any `Agent`.
+      env: an `Env`; batched with its default autoreset.
+      buffer: a `Buffer`, or None for the agent's own.
+      schedule: budget and cadence.
+      key: one key, or `[S]` keys for as many seeds.
+      log: called with the rows of every log interval, one dict per seed.
+      mode: of the seed axis.
 
-def default_buffer(agent: Any, schedule: Schedule) -> Any:
-    """`agent.buffer(schedule)` where there is one, else uniform replay."""
-    if hasattr(agent, "buffer"):
-        return agent.buffer(schedule)
-    from wm.data.host_replay import HostReplay
-    from wm.data.replay import Replay
-
-    batches = agent.batches(schedule)
-    lengths = [L for name, (_, L) in batches.items() if name not in RESERVED]
-    replay = HostReplay if schedule.replay_tier == "host" else Replay
-    return replay(capacity=schedule.replay, length=max(lengths, default=1))
-
-
-def batched(env: Any) -> Batched:
-    """`env` as a batch with its default autoreset; a batch stays as it is."""
-    return env if isinstance(env, Batched) else batch(env)
-
-
-def act_shapes(agent: Any, state: Tree, carry: Tree, timestep: TimeStep) -> Step:
-    """Shapes of the first stored step, `[B, …]`, without computing it."""
-
-    def first(state, carry, timestep):
-        key = jax.random.key(0)
-        actor = agent.actor(state)
-        _, action, extras = agent.act(actor, key, carry, timestep, "prefill")
-        return Step(timestep._replace(private=None), action, extras)
-
-    return cast(Step, jax.eval_shape(first, state, carry, timestep))
-
-
-def as_float(metrics: Metrics) -> Metrics:
-    """Metrics as float32 scalars."""
-    return {name: jnp.mean(jnp.asarray(x, jnp.float32)) for name, x in metrics.items()}
-
-
-def cleared(state: TrainState, clear: jax.Array) -> TrainState:
-    """The state with averages started afresh where `clear` is 1."""
-    fresh = state.replace(
-        stats=statistics.clear(state.stats),
-        sums=jax.tree.map(jnp.zeros_like, state.sums),
-        since_chunks=jnp.zeros_like(state.since_chunks),
-        since_updates=jnp.zeros_like(state.since_updates),
-    )
-    select = lambda new, old: jnp.where(clear > 0, new, old)
-    return state.replace(
-        stats=jax.tree.map(select, fresh.stats, state.stats),
-        sums=jax.tree.map(select, fresh.sums, state.sums),
-        since_chunks=select(fresh.since_chunks, state.since_chunks),
-        since_updates=select(fresh.since_updates, state.since_updates),
-    )
-
-
-def report(state: TrainState) -> Metrics:
-    """What a row says: counters, episodes, and averages since the last row."""
-    count = jnp.maximum(state.since_updates, 1).astype(jnp.float32)
-    return {
-        "step": state.step,
-        "chunks": state.chunks,
-        "updates": state.updates,
-        "fits": state.fits,
-        "reanalyses": state.reanalyses,
-        "since_chunks": state.since_chunks,
-        **statistics.summary(state.stats),
-        **{name: total / count for name, total in state.sums.items()},
-    }
+    Returns:
+      The runner, for evaluation, and the final states.
+    """
+    keys = key[None] if key.ndim == 0 else key
+    runner = DeviceRunner(loop_of(agent, schedule, buffer), env, Seeds(keys, mode))
+    states = drive(runner, runner.init(), Events(rows=log))
+    return runner, states
