@@ -8,7 +8,8 @@ import numpy as np
 
 from wm.agents.dreamer_v3 import DreamerV3
 from wm.agents.dreamer_v3_config import Config
-from wm.models.rssm import RSSM, RSSMState
+from wm.models.rssm import RSSM
+from wm.models.rssm_state import RSSMState
 from wm.ops.distributions import OneHot
 from wm.types import ArraySpec, EnvSpec, TimeStep
 

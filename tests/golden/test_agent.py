@@ -16,6 +16,7 @@ from names import assert_close, below, our_path, read, tree_of
 
 from wm.agents.dreamer_v3 import Noise, State
 from wm.imagine import open_loop
+from wm.models.rssm_state import unpack
 from wm.ops.normalizers import PercentileState
 from wm.types import Batch, Index, TimeStep
 
@@ -92,7 +93,7 @@ def forced(kind: str, params) -> tuple[Noise, object]:
     after = jax.tree.map(lambda x: x[:, 1:], given.timestep)
     evidence = model.encode(params, after)
     first = jax.tree.map(lambda x: x[:, 0], given.extras["latent"])
-    inputs = model.unpack(first), given.action[:, :-1], evidence
+    inputs = unpack(first, 4, "float32"), given.action[:, :-1], evidence
     posterior = posterior_noise(model, params, *inputs, drawn["post_idx"])
     states, _ = model.observe_sequence(params, posterior, *inputs)
     deter = states.deter.reshape(-1, states.deter.shape[-1])

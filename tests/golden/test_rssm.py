@@ -23,8 +23,9 @@ from forcing import (
 from names import assert_close, below, read, tree_of
 
 from wm.models.late_gradients import plain_linear
-from wm.models.rssm import RSSM, flat
+from wm.models.rssm import RSSM
 from wm.models.rssm_core import block_core
+from wm.models.rssm_state import flat
 from wm.ops.distributions import OneHot
 from wm.ops.losses import balanced_kl
 

@@ -22,14 +22,14 @@ import optax
 from flax import struct
 
 from wm.agents.dreamer_v3_config import Config
-from wm.behaviors import actor_critic as ac
+from wm.agents.dreamer_v3_parts import behavior, optimizer
+from wm.behaviors.actor_critic import Dream
 from wm.data.replay import Replay
 from wm.imagine import Draws, act_in, imagine
-from wm.models.rssm import RSSM, RSSMState
-from wm.models.rssm_config import scalar_bins
-from wm.nets import heads
-from wm.ops import normalizers, optimizers, returns
-from wm.ops.trees import flatten_batch, swap_time
+from wm.models.rssm import RSSM
+from wm.models.rssm_state import RSSMState, pack
+from wm.ops import optimizers
+from wm.ops.trees import flatten_batch
 from wm.types import (
     Batch,
     EnvSpec,
@@ -96,52 +96,22 @@ class DreamerV3:
         self.spec = spec
         self.config = config = config or Config()
         self.model = RSSM(spec, config)
-        shared = {"units": config.units, "act": config.act, "norm": config.norm}
-        shared["dtype"] = config.dtype
-        critic = heads.HeadConfig(config.critic_layers, outscale=0.0, **shared)
-        self.critic = heads.two_hot_head(critic, config.bins)
-        self.two_hot = scalar_bins(config)
-        sizes = heads.HeadConfig(
-            config.actor_layers, outscale=config.actor_outscale, **shared
-        )
-        action = spec.action
-        self.policy = ac.Actor(
-            features=self.model.features,
-            head=heads.categorical_head(sizes, action.classes)
-            if action.classes
-            else heads.normal_head(sizes, action.shape),
-            spec=action,
-            min_std=config.min_std,
-            max_std=config.max_std,
-        )
-        self.optimizer = optimizers.laprop(
-            config.learning_rate,
-            clip=config.agc,
-            beta1=config.beta1,
-            beta2=config.beta2,
-            epsilon=config.epsilon,
-            warmup_steps=config.warmup_steps,
-        )
-        self.normalizer = normalizers.PercentileScale(
-            rate=config.return_rate,
-            low=config.return_low,
-            high=config.return_high,
-            floor=config.return_limit,
-        )
+        self.behavior = behavior(spec, config, self.model)
+        self.optimizer = optimizer(config)
 
     def init(self, key: Key) -> State:
         """Fresh parameters; the slow critic starts equal to the critic."""
-        key_model, key_actor, key_critic = jax.random.split(key, 3)
+        key_model, key_behavior = jax.random.split(key)
         params = self.model.init(key_model)
-        state = jax.eval_shape(lambda: self.model.features(self.model.start(params, 1)))
-        critic = self.critic.init(key_critic, state)
-        actor = self.policy.head.init(key_actor, state)
-        params = params | {"policy": {"actor": actor, "critic": critic}}
+        features = jax.eval_shape(
+            lambda: self.model.features(self.model.start(params, 1))
+        )
+        params = params | {"policy": self.behavior.init(key_behavior, features)}
         return State(
             params=params,
-            slow_critic=jax.tree.map(jnp.copy, critic),
+            slow_critic=jax.tree.map(jnp.copy, params["policy"]["critic"]),
             optimizer=self.optimizer.init(params),
-            scale=self.normalizer.init(),
+            scale=self.behavior.normalizer.init(),
             updates=jnp.zeros((), jnp.int32),
         )
 
@@ -156,7 +126,7 @@ class DreamerV3:
 
     def start(self, actor: Params, batch: int) -> Tree:
         """Fresh (model state, previous action, policy memory)."""
-        return act_in(self.model, self.policy).start(actor, batch)
+        return act_in(self.model, self.behavior.actor).start(actor, batch)
 
     def act(
         self, actor: Params, key: Key, carry: Tree, timestep: TimeStep, mode: Mode
@@ -165,9 +135,9 @@ class DreamerV3:
 
         `extras["latent"]` is the model state after `timestep`, as replay stores it.
         """
-        policy = act_in(self.model, self.policy)
+        policy = act_in(self.model, self.behavior.actor)
         carry, action, extras = policy.act(actor, key, carry, timestep)
-        return carry, action, extras | {"latent": self.model.pack(carry[0])}
+        return carry, action, extras | {"latent": pack(carry[0])}
 
     def buffer(self, schedule: Any) -> Replay:
         """Uniform replay that serves every new sequence once, soon."""
@@ -224,7 +194,7 @@ class DreamerV3:
         return Noise(
             posterior=jax.random.uniform(key_posterior, (N, L, groups)),
             prior=jax.random.uniform(key_prior, (H, N * L, groups)),
-            policy=self.policy.draw(key_policy, (H, N * L)),
+            policy=self.behavior.actor.draw(key_policy, (H, N * L)),
         )
 
     def loss(
@@ -253,96 +223,56 @@ class DreamerV3:
         terms = dict(fit.terms)
 
         # Imagination
-        behavior, targets, scale, metrics = self._behavior(
-            params, state, noise, fit.states, policy or self.policy
-        )
-        shape = batch.action.shape[0], -1
-        terms |= {k: term.mean(0).reshape(shape) for k, term in behavior.items()}
+        shape = batch.timestep.is_first[:, 1:].shape
+        dream = self._dream(params, noise, fit.states, policy or self.behavior.actor)
+        learned = self.behavior.imagined(params, state.slow_critic, state.scale, dream)
+        for name, term in learned.terms.items():
+            terms[name] = term.mean(0).reshape(shape)
 
         # Replay
-        terms["replay_value"] = self._replay_value(
-            params, state, fit.states, batch, targets[0].reshape(shape)
+        terms["replay_value"] = self.behavior.replayed(
+            params,
+            state.slow_critic,
+            self.model.features(fit.states),
+            jax.tree.map(lambda x: x[:, 1:], batch.timestep),
+            learned.returns[0].reshape(shape),
+            1 - 1 / config.horizon,
         )
 
         scales = self._scales()
         assert terms.keys() == scales.keys(), (sorted(terms), sorted(scales))
         means = {name: term.mean() for name, term in terms.items()}
         total = sum(scales[name] * means[name] for name in scales)
-        metrics |= fit.metrics | {f"loss/{name}": mean for name, mean in means.items()}
-        return total, Learned(terms, fit.states, scale, metrics)
+        metrics = {f"loss/{name}": mean for name, mean in means.items()}
+        metrics |= fit.metrics | learned.metrics
+        return total, Learned(terms, fit.states, learned.scale, metrics)
 
-    def _behavior(self, params, state: State, noise: Noise, states, policy: Policy):
-        """Terms `[H, N * L]` of actor and critic, returns, new scale and metrics."""
-        config, frozen = self.config, stop(params)
+    def _dream(self, params: Params, noise: Noise, states, policy: Policy) -> Dream:
+        """Roll the policy from every state, in a model that is held fixed."""
+        frozen = stop(params)
         starts = stop(flatten_batch(states))
-        rows = starts.deter.shape[0]
         last, _, trajectory = imagine(
             self.model.dynamics,
             policy,
             frozen,
             Draws(policy=noise.policy, model=noise.prior),
             starts,
-            policy.start(frozen, rows),
-            config.imagine_length,
+            policy.start(frozen, starts.deter.shape[0]),
+            self.config.imagine_length,
         )
-        visited = stop(trajectory.state)
-        x = self.model.features(visited)
-        x_last = self.model.features(last)[None]
-        x_all = stop(jnp.concatenate([x, x_last]))
-        logits = self.critic.apply(params["policy"]["critic"], x_all)
-        slow = self.two_hot.mean(self.critic.apply(stop(state.slow_critic), x_all[:-1]))
-        dream = ac.Dream(
-            reward=self.model.reward(frozen, x_all[1:]),
-            survival=self.model.survival(frozen, x_all),
-            value=self.two_hot.mean(stop(logits)),
+        # One batch of predictions over all states is cheaper than one per step.
+        every = jax.tree.map(
+            lambda before, after: jnp.concatenate([before, after[None]]),
+            trajectory.state,
+            last,
         )
-        targets, weight = ac.dream_returns(dream, config.trace)
-        scale = self.normalizer.update(state.scale, targets)
-        spread = self.normalizer.scale(scale)
-        advantage = (targets - dream.value[:-1]) / spread
-        distribution = self.policy.distribution(params, visited)
-        policy_loss, entropy = ac.score_loss(
-            distribution, trajectory.action, advantage, weight, config.entropy
-        )
-        value_loss = ac.critic_loss(
-            self.two_hot, logits[:-1], targets, slow, weight, config.slow_regularizer
-        )
-        metrics = {
-            "behavior/return": targets.mean(),
-            "behavior/return_scale": spread,
-            "behavior/value": dream.value.mean(),
-            "behavior/reward": dream.reward.mean(),
-            "behavior/survival": dream.survival.mean(),
-            "behavior/advantage_std": advantage.std(),
-            "behavior/entropy": entropy.mean(),
-        }
-        terms = {"policy": policy_loss, "value": value_loss}
-        return terms, targets, scale, metrics
-
-    def _replay_value(self, params, state: State, states, batch: Batch, bootstrap):
-        """Critic loss `[N, L - 1]` on replayed states, towards replayed rewards.
-
-        Returns beyond a step are those imagined from it. The gradient reaches the
-        model.
-        """
-        config = self.config
-        x = self.model.features(states)
-        timestep = jax.tree.map(lambda x: x[:, 1:], batch.timestep)
-        logits = self.critic.apply(params["policy"]["critic"], x)
-        slow = self.two_hot.mean(self.critic.apply(state.slow_critic, stop(x)))
-        terminal = timestep.discount == 0
-        columns = timestep.reward, timestep.is_last, terminal, bootstrap
-        targets = returns.replay_lambda_return(
-            *swap_time(columns), 1 - 1 / config.horizon, config.trace
-        )
-        weight = 1.0 - timestep.is_last[:, :-1]
-        return ac.critic_loss(
-            self.two_hot,
-            logits[:, :-1],
-            swap_time(targets),
-            slow[:, :-1],
-            weight,
-            config.slow_regularizer,
+        features = self.model.features(every)
+        return Dream(
+            states=trajectory.state,
+            features=features,
+            action=trajectory.action,
+            reward=self.model.reward(frozen, features[1:]),
+            survival=self.model.survival(frozen, features),
         )
 
     def _scales(self) -> dict[str, float]:
@@ -357,7 +287,7 @@ class DreamerV3:
 
     def _feedback(self, batch: Batch, states: RSSMState) -> Feedback:
         """Posterior latents to store; the context keeps what it had."""
-        fresh = self.model.pack(stop(states))
+        fresh = pack(stop(states))
         stored = batch.extras["latent"]
         latent = jax.tree.map(
             lambda old, new: jnp.concatenate([old[:, :1], new.astype(old.dtype)], 1),

@@ -1,11 +1,12 @@
 """Actor and critic that learn from imagined states.
 
-The actor is a policy over model states. Losses are per step and time first, `[H, N]`;
-whoever calls them averages and weighs.
+The actor is a policy over model states. Losses are per step; whoever calls them
+averages and weighs.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,9 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from wm.nets.net import Net
-from wm.ops import distributions, returns
+from wm.ops import distributions
+from wm.ops.normalizers import PercentileScale, PercentileState
+from wm.ops.returns import lambda_return, replay_lambda_return
 from wm.ops.transforms import TwoHot
-from wm.types import ArraySpec, Key, Params, Tree
+from wm.ops.trees import swap_time
+from wm.types import ArraySpec, Key, Params, TimeStep, Tree
 
 stop = jax.lax.stop_gradient
 
@@ -68,64 +72,138 @@ class Actor(NamedTuple):
 
 
 class Dream(NamedTuple):
-    """What the returns of imagined rollouts come from. Float32, time first."""
+    """Imagined rollouts, time first: H steps of N rows."""
 
+    states: Tree
+    """Model states before each action, `[H, N, …]`."""
+    features: jax.Array
+    """Of those and of the state after the last action, `[H + 1, N, F]`."""
+    action: jax.Array
+    """`[H, N, …]`."""
     reward: jax.Array
-    """`[H, N]`, earned by the action at t."""
+    """f32 `[H, N]`, earned by the action at t."""
     survival: jax.Array
-    """`[H + 1, N]`: chance times gamma that life goes on after arriving at t."""
-    value: jax.Array
-    """`[H + 1, N]`, the fast critic's."""
+    """f32 `[H + 1, N]`: chance times gamma that life goes on after arriving at t."""
 
 
-def dream_returns(dream: Dream, lambda_: float) -> tuple[jax.Array, jax.Array]:
-    """Lambda-returns and weights, each `[H, N]`.
+class Learned(NamedTuple):
+    """By-products of `ActorCritic.imagined`."""
 
-    r_t = reward_t + c_{t+1} ((1 - lambda) v_{t+1} + lambda r_{t+1}); the weight of t is
-    the product of c_0 … c_t, so that what a dead state does counts nothing.
+    terms: dict[str, jax.Array]
+    """`policy` and `value`, f32 `[H, N]`."""
+    returns: jax.Array
+    """f32 `[H, N]`."""
+    scale: PercentileState
+    metrics: dict[str, jax.Array]
 
-    Source: Hafner et al. 2025, Eq. 8; weights from the code.
+
+@dataclasses.dataclass(frozen=True)
+class ActorCritic:
+    """Actor, two-hot critic with a slow copy, and the scale of returns.
+
+    Parameters: `{"actor": …, "critic": …}`, under `"policy"` of the whole tree.
     """
-    targets = returns.lambda_return(
-        dream.reward, dream.survival[1:], dream.value[1:], lambda_
-    )
-    return targets, jnp.cumprod(dream.survival, 0)[:-1]
 
+    actor: Actor
+    critic: Net
+    """Features to logits of `code`."""
+    code: TwoHot
+    normalizer: PercentileScale
+    trace: float
+    """Lambda of the returns."""
+    entropy: float
+    """Weight of the actor's entropy."""
+    regularizer: float
+    """Weight of the critic's loss towards its slow copy's mean."""
+    pathwise: bool = False
+    """Follow the gradient of the returns through the model, not that of log pi."""
 
-def score_loss(
-    policy, action: jax.Array, advantage: jax.Array, weight: jax.Array, entropy: float
-) -> tuple[jax.Array, jax.Array]:
-    """Score-function loss of the actor and its entropy, each `[H, N]`.
+    def init(self, key: Key, features: jax.ShapeDtypeStruct) -> Tree:
+        """Fresh parameters for features `[1, F]`."""
+        key_actor, key_critic = jax.random.split(key)
+        return {
+            "actor": self.actor.head.init(key_actor, features),
+            "critic": self.critic.init(key_critic, features),
+        }
 
-    -weight (log pi(action) advantage + entropy H), constants but for pi.
+    def imagined(
+        self, params: Params, slow_critic: Tree, scale: PercentileState, dream: Dream
+    ) -> Learned:
+        """Losses on imagined states; `scale` is updated before it is used.
 
-    Source: Hafner et al. 2025, Eq. 11.
-    """
-    spread = policy.entropy()
-    gain = policy.log_prob(stop(action)) * stop(advantage) + entropy * spread
-    return -stop(weight) * gain, spread
+        Without `pathwise` nothing flows into `dream`; with it, what `dream` depends on
+        beside the actor must have been stopped before.
 
+        Source: Hafner et al. 2025, Eq. 6-10 and code.
+        """
+        constant = stop(dream.features)
+        logits = self.critic.apply(params["policy"]["critic"], constant)
+        slow_value = self.code.mean(self.critic.apply(slow_critic, constant[:-1]))
+        value = self.code.mean(stop(logits))
+        if self.pathwise:
+            frozen = stop(params["policy"]["critic"])
+            value = self.code.mean(self.critic.apply(frozen, dream.features))
+        targets = lambda_return(dream.reward, dream.survival[1:], value[1:], self.trace)
+        # The first weight is the survival of the start: a dead state counts nothing.
+        weight = stop(jnp.cumprod(dream.survival, 0)[:-1])
+        scale = self.normalizer.update(scale, targets)
+        spread = self.normalizer.scale(scale)
+        advantage = (targets - value[:-1]) / spread
+        policy = self.actor.distribution(params, stop(dream.states))
+        entropy = policy.entropy()
+        gain = advantage
+        if not self.pathwise:
+            gain = policy.log_prob(stop(dream.action)) * stop(advantage)
+        terms = {
+            "policy": -weight * (gain + self.entropy * entropy),
+            "value": weight * self._critic_loss(logits[:-1], targets, slow_value),
+        }
+        metrics = {
+            "behavior/return": targets.mean(),
+            "behavior/return_scale": spread,
+            "behavior/value": value.mean(),
+            "behavior/reward": dream.reward.mean(),
+            "behavior/survival": dream.survival.mean(),
+            "behavior/advantage_std": advantage.std(),
+            "behavior/entropy": entropy.mean(),
+        }
+        return Learned(terms, stop(targets), scale, stop(metrics))
 
-def critic_loss(
-    code: TwoHot,
-    logits: jax.Array,
-    target: jax.Array,
-    slow_value: jax.Array,
-    weight: jax.Array,
-    regularizer: float,
-) -> jax.Array:
-    """Cross-entropy to the target and, times `regularizer`, to the slow critic's mean.
+    def replayed(
+        self,
+        params: Params,
+        slow_critic: Tree,
+        features: jax.Array,
+        timestep: TimeStep,
+        bootstrap: jax.Array,
+        gamma: float,
+    ) -> jax.Array:
+        """Critic loss f32 `[N, L - 1]` on replayed states; reaches `features`.
 
-    Args:
-      code: of the logits.
-      logits: `[…, bins]`.
-      target: `[…]`, constant.
-      slow_value: `[…]`, constant.
-      weight: `[…]`, constant.
-      regularizer: 1 in DreamerV3.
+        Args:
+          params: whole tree.
+          slow_critic: constant.
+          features: `[N, L, F]`.
+          timestep: what was seen there; terminals are zero discounts.
+          bootstrap: f32 `[N, L]`, values of those states, from imagination.
+          gamma: discount per step.
 
-    Source: Hafner et al. 2025, Eq. 10 and code.
-    """
-    loss = code.loss(logits, stop(target))
-    loss = loss + regularizer * code.loss(logits, stop(slow_value))
-    return stop(weight) * loss
+        Source: danijar/dreamerv3 e3f0224, `repl_loss`.
+        """
+        logits = self.critic.apply(params["policy"]["critic"], features)
+        slow_value = self.code.mean(self.critic.apply(slow_critic, stop(features)))
+        terminal = timestep.discount == 0
+        reward, last, terminal, bootstrap = swap_time(
+            (timestep.reward, timestep.is_last, terminal, bootstrap)
+        )
+        targets = replay_lambda_return(
+            reward, last, terminal, bootstrap, gamma, self.trace
+        )
+        loss = self._critic_loss(logits[:, :-1], swap_time(targets), slow_value[:, :-1])
+        return (1.0 - timestep.is_last[:, :-1]) * loss
+
+    def _critic_loss(self, logits, target, slow_value) -> jax.Array:
+        """Cross-entropy to the target and to the slow critic's mean, constants both."""
+        return self.code.loss(logits, target) + self.regularizer * self.code.loss(
+            logits, slow_value
+        )

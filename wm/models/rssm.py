@@ -11,11 +11,11 @@ the latent is drawn by inverting its distribution function with one uniform per 
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.errors import UserError
 from wm.models import rssm_core
@@ -23,23 +23,13 @@ from wm.models.headless import Headless
 from wm.models.late_gradients import plain_linear, scan_late
 from wm.models.rssm_config import RSSMConfig, action_size, scalar_bins
 from wm.models.rssm_core import finish
+from wm.models.rssm_state import RSSMState, flat, unpack
 from wm.nets import codec, heads
 from wm.nets.mlp import mlp
 from wm.nets.observations import flat_specs
 from wm.ops import distributions, losses
 from wm.ops.trees import swap_time, where_rows
 from wm.types import Batch, EnvSpec, Key, Params, Prediction, TimeStep, Tree
-
-
-class RSSMState(struct.PyTreeNode):
-    """What the model believes; rows lead."""
-
-    deter: jax.Array
-    """h `[B, D]`, compute type."""
-    stoch: jax.Array
-    """z `[B, groups, classes]`, one-hot, compute type."""
-    legal: jax.Array | None = None
-    """bool `[B, A]`; None where the task has no such mask."""
 
 
 class Fit(NamedTuple):
@@ -71,13 +61,14 @@ class RSSM:
         core = {"block_gru": rssm_core.block_core, "norm_gru": rssm_core.norm_core}
         self._core = core[config.core](config, self._actions)
         latent = config.groups * config.classes
-        layer = {"act": config.act, "norm": config.norm, "dtype": config.dtype}
-        self._prior = mlp(config.prior_layers, config.hidden, out=latent, **layer)
-        self._posterior = mlp(1, config.hidden, out=latent, **layer)
-        head = {"layers": config.head_layers, "units": config.units, **layer}
-        zero = heads.HeadConfig(outscale=0.0, **head)
-        self._reward = heads.two_hot_head(zero, config.bins)
-        self._continue = heads.binary_head(heads.HeadConfig(**head))
+        shared = {"act": config.act, "norm": config.norm, "dtype": config.dtype}
+        layers = functools.partial(mlp, units=config.hidden, out=latent, **shared)
+        self._prior, self._posterior = layers(config.prior_layers), layers(1)
+        head = functools.partial(
+            heads.HeadConfig, config.head_layers, config.units, **shared
+        )
+        self._reward = heads.two_hot_head(head(outscale=0.0), config.bins)
+        self._continue = heads.binary_head(head())
         self._two_hot = scalar_bins(config)
         try:
             self._codec = config.codec()
@@ -231,20 +222,6 @@ class RSSM:
         decoder = params["model"]["decoder"]
         return self._decoder.apply(decoder, state.deter, flat(state.stoch))
 
-    def pack(self, state: RSSMState) -> dict[str, jax.Array]:
-        """The state as replay stores it: bfloat16 h, class indices of z."""
-        kind = jnp.uint8 if self.config.classes <= 256 else jnp.int16
-        return {
-            "deter": state.deter.astype(jnp.bfloat16),
-            "stoch": jnp.argmax(state.stoch, -1).astype(kind),
-        }
-
-    def unpack(self, latent: dict[str, jax.Array], legal=None) -> RSSMState:
-        """The state that was packed, h rounded to bfloat16."""
-        dtype = jnp.dtype(self.config.dtype)
-        stoch = jax.nn.one_hot(latent["stoch"], self.config.classes, dtype=dtype)
-        return RSSMState(latent["deter"].astype(dtype), stoch, legal)
-
     def observe_sequence(
         self, params: Params, noise: jax.Array, state: RSSMState, actions, evidence
     ) -> tuple[RSSMState, jax.Array]:
@@ -287,7 +264,8 @@ class RSSM:
         """
         after = lambda tree: jax.tree.map(lambda x: x[:, 1:], tree)
         timestep = after(batch.timestep)
-        state = self.unpack(jax.tree.map(lambda x: x[:, 0], batch.extras["latent"]))
+        first = jax.tree.map(lambda x: x[:, 0], batch.extras["latent"])
+        state = unpack(first, self.config.classes, self.config.dtype)
         evidence = self.encode(params, timestep)
         actions = jax.tree.map(lambda x: x[:, :-1], batch.action)
         states, posterior = self.observe_sequence(
@@ -397,8 +375,3 @@ class RSSM:
             lead = action.shape[: action.ndim - len(spec.shape)]
             vector = action.astype(jnp.float32).reshape(*lead, self._actions)
         return jnp.zeros_like(vector) if self.config.hide_actions else vector
-
-
-def flat(stoch: jax.Array) -> jax.Array:
-    """`[…, groups, classes]` to `[…, groups * classes]`."""
-    return stoch.reshape(*stoch.shape[:-2], -1)
