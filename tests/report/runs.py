@@ -70,12 +70,8 @@ def _row(step: int, seed: int, value: float, share: float) -> dict:
         for name, start in {
             "image": 140.0,
             "reward": 0.4,
-            "continue": 0.2,
-            "dynamics": 1.4,
             "representation": 1.4,
-            "policy": 0.02,
             "value": 1.9,
-            "replay_value": 1.1,
         }.items()
     }
     return {
