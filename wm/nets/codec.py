@@ -2,75 +2,52 @@
 
 Images go through stages of (5x5 convolution, 2x2 maximum, norm, activation) and back
 through stages of (doubling, convolution, norm, activation); vectors through an MLP.
-Losses of the reconstructions stand here too, because they undo what the codec does to
-its inputs.
+Parts are nets of their own; here they are put together as plain functions.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from wm.nets import norms
-from wm.nets.conv_layer import ConvLayer
-from wm.nets.mlp import Layer, Mlp, activation
-from wm.nets.net import Net, from_module
+from wm.nets.codec_config import CodecConfig
+from wm.nets.image_codec import ImageDecoder, ImageEncoder
+from wm.nets.mlp import activation, dense, mlp
+from wm.nets.net import Net, NetParams, from_module
 from wm.nets.observations import (
+    Observation,
     Specs,
-    available,
     flat_observation,
     flat_specs,
     images,
     joined_vector,
     vectors,
 )
+from wm.nets.parts import in_parts
+from wm.nets.reconstruction import (
+    observation_of,
+    reconstruction_loss,
+    reconstruction_losses,
+)
 from wm.ops.transforms import symlog
-from wm.types import ArraySpec, Tree
+from wm.types import Key, Tree
+
+__all__ = [
+    "CodecConfig",
+    "DecoderNet",
+    "decoder",
+    "encoder",
+    "observation_of",
+    "reconstruction_losses",
+]
 
 
-@dataclasses.dataclass(frozen=True)
-class CodecConfig:
-    """Sizes of `encoder` and `decoder`; defaults are those of size 200m.
-
-    Source: Hafner et al. 2025, Table 3, and `configs.yaml` of the authors.
-    """
-
-    depth: int = 64
-    """Channels of the first image stage are depth * multipliers[0]."""
-    multipliers: tuple[int, ...] = (2, 3, 4, 4)
-    """Channels of each image stage in units of depth; every stage halves the image."""
-    units: int = 1024
-    """Width of the vector layers; the decoder's latent layer has twice as many."""
-    layers: int = 3
-    """Vector layers."""
-    kernel: int = 5
-    """Size of the image kernels, pixels."""
-    act: str = "silu"
-    """Activation of all layers."""
-    norm: norms.NormName = "rms"
-    """Norm of all layers."""
-    symlog: bool = True
-    """Squash vectors by sign(x) log(1 + |x|), inputs and targets."""
-    blocks: int = 8
-    """Blocks of the decoder's projection of h to the smallest image."""
-    outscale: float = 1.0
-    """Factor on the initial output kernels of the decoder."""
-    dtype: str = "float32"
-    """Compute type; parameters are float32."""
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Channels of each image stage."""
-        return tuple(self.depth * multiplier for multiplier in self.multipliers)
-
-
-def encoder(observation: ArraySpec | Mapping[str, Any], config: CodecConfig) -> Net:
+def encoder(observation: Observation, config: CodecConfig) -> Net:
     """Tokens of an observation: its vector part, then its image part (h, w, c).
 
     `apply(params, observation […, *shape]) -> […, tokens]`, in the compute type. Images
@@ -90,24 +67,58 @@ def encoder(observation: ArraySpec | Mapping[str, Any], config: CodecConfig) -> 
     """
     specs = flat_specs(observation)
     _check(specs, config)
-    net = from_module(Encoder(_Items.of(specs), config))
+    squash = symlog if config.symlog else lambda x: x
+    vector = _vector_net(config)
+    image = from_module(ImageEncoder(config))
+    image_parts = in_parts(image.apply, _widest(specs, config))
 
-    def flat(values: Tree) -> dict:
-        return flat_observation(observation, values)
+    def init(key: Key, values: Tree) -> NetParams:
+        values = flat_observation(observation, values)
+        key_vector, key_image = jax.random.split(key)
+        params = {}
+        if vectors(specs):
+            joined = jax.eval_shape(
+                lambda values: joined_vector(vectors(specs), values, squash), values
+            )
+            params["vector"] = vector.init(key_vector, joined)
+        if images(specs):
+            height, width, _ = next(iter(images(specs).values())).shape
+            channels = sum(spec.shape[-1] for spec in images(specs).values())
+            shape = jax.ShapeDtypeStruct((1, height, width, channels), jnp.uint8)
+            params["image"] = image.init(key_image, shape)
+        return params
 
-    return Net(
-        lambda key, values: net.init(key, flat(values)),
-        lambda params, values: net.apply(params, flat(values)),
-    )
+    def apply(params: NetParams, values: Tree) -> jax.Array:
+        values = flat_observation(observation, values)
+        parts = []
+        if vectors(specs):
+            x = joined_vector(vectors(specs), values, squash)
+            parts.append(vector.apply(params["vector"], x))
+        if images(specs):
+            x, lead = _stacked(specs, values)
+            parts.append(image_parts(params["image"], lead, x))
+        return jnp.concatenate(parts, -1)
+
+    return Net(init, apply)
 
 
-def decoder(observation: ArraySpec | Mapping[str, Any], config: CodecConfig) -> Net:
+class DecoderNet(NamedTuple):
+    """A `Net` with the losses of its predictions; see `decoder`."""
+
+    init: Callable[..., NetParams]
+    apply: Callable[..., dict[str, jax.Array]]
+    losses: Callable[..., dict[str, jax.Array]]
+
+
+def decoder(observation: Observation, config: CodecConfig) -> DecoderNet:
     """Predictions of an observation from the model state.
 
     `apply(params, h […, D], z […, Z]) -> {name: prediction}`, float32, under the names
     of `flat_specs`: images `[…, H, W, C]` in [0, 1], numbers `[…, *shape]` in symlog
     space, logits `[…, *shape, classes]`. `reconstruction_losses` takes them as they
     are, `observation_of` makes an observation of them.
+    `losses(params, h, z, observation)` is both in one, with images in parts that fit a
+    CPU's cache.
 
     Params: `{"vector": {"layer0": {"kernel" [Z + D, units], "bias", "scale"}, …},
     "outputs": {name: {"kernel" [units, size], "bias"}}, "image": {"deter": {"kernel"
@@ -131,238 +142,132 @@ def decoder(observation: ArraySpec | Mapping[str, Any], config: CodecConfig) -> 
             f"blocks must divide the last stage's {config.depths[-1]} channels, "
             f"got {config.blocks}"
         )
-    return from_module(Decoder(_Items.of(specs), config))
+    vector = _vector_decoder(vectors(specs), config)
+    image = _image_decoder(images(specs), config)
+    halves = [half for half in (vector, image) if half is not None]
 
+    def init(key: Key, h: jax.Array, z: jax.Array) -> NetParams:
+        keys = jax.random.split(key, len(halves))
+        params = {}
+        for half, key_half in zip(halves, keys, strict=True):
+            params |= half.init(key_half, h, z)
+        return params
 
-def reconstruction_losses(
-    observation: ArraySpec | Mapping[str, Any],
-    config: CodecConfig,
-    predictions: dict[str, jax.Array],
-    values: Tree,
-) -> dict[str, jax.Array]:
-    """Loss of each array, summed over its dimensions: name to float32 `[…]`.
-
-    Squared error for images (x / 255) and numbers (symlog x), cross-entropy for class
-    indices; 0 where the target is missing.
-
-    Source: Hafner et al. 2025, Eq. 5 and code. Differs: theirs has no rule for missing
-    targets (an infinite loss).
-    """
-    targets = flat_observation(observation, values)
-    return {
-        name: _loss(spec, config, predictions[name], targets[name])
-        for name, spec in flat_specs(observation).items()
-    }
-
-
-def observation_of(
-    observation: ArraySpec | Mapping[str, Any],
-    config: CodecConfig,
-    predictions: dict[str, jax.Array],
-) -> Tree:
-    """Most likely observation, in the types and the structure of its spec."""
-    specs = flat_specs(observation)
-    flat = {name: _mode(specs[name], config, predictions[name]) for name in specs}
-    if isinstance(observation, ArraySpec):
-        return next(iter(flat.values()))
-    return _nested(observation, flat)
-
-
-def _nested(observation: Mapping[str, Any], flat: dict, prefix: str = "") -> dict:
-    return {
-        name: _nested(value, flat, f"{prefix}{name}/")
-        if isinstance(value, Mapping)
-        else flat[prefix + name]
-        for name, value in observation.items()
-    }
-
-
-def _mode(spec: ArraySpec, config: CodecConfig, prediction: jax.Array) -> jax.Array:
-    if spec.image:
-        return jnp.round(prediction * 255).astype(jnp.uint8)
-    if spec.discrete:
-        return jnp.argmax(prediction, -1).astype(spec.dtype)
-    if config.symlog:
-        prediction = jnp.sign(prediction) * jnp.expm1(jnp.abs(prediction))
-    return prediction.astype(spec.dtype)
-
-
-def _loss(
-    spec: ArraySpec, config: CodecConfig, prediction: jax.Array, target: jax.Array
-) -> jax.Array:
-    axes = tuple(range(-len(spec.shape), 0))
-    if spec.image:
-        wanted = target.astype(jnp.float32) / 255
-        return jnp.square(prediction - wanted).sum(axes)
-    there = available(spec, target)
-    if spec.discrete:
-        logp = jax.nn.log_softmax(prediction)
-        loss = -(jax.nn.one_hot(target, spec.classes) * logp).sum(-1)
-    else:
-        shaped = there.reshape(*there.shape, *(1,) * len(spec.shape))
-        wanted = jnp.where(shaped, target, 0).astype(jnp.float32)
-        wanted = symlog(wanted) if config.symlog else wanted
-        loss = jnp.square(prediction - wanted)
-    return jnp.where(there, loss.sum(axes), 0.0)
-
-
-class _Items(tuple):
-    """Sorted (name, spec) pairs: a hashable stand-in for a dict in linen fields."""
-
-    @classmethod
-    def of(cls, specs: Specs) -> _Items:
-        return cls(sorted(specs.items()))
-
-
-class Encoder(nn.Module):
-    """See `encoder`; takes the flat dict."""
-
-    specs: tuple[tuple[str, ArraySpec], ...]
-    config: CodecConfig
-
-    @nn.compact
-    def __call__(self, values: dict[str, jax.Array]) -> jax.Array:
-        specs, config = dict(self.specs), self.config
-        parts = []
-        if vectors(specs):
-            squash = symlog if config.symlog else lambda x: x
-            x = joined_vector(vectors(specs), values, squash)
-            x = _mlp(config, "vector")(x)
-            parts.append(x)
-        if images(specs):
-            x = jnp.concatenate([values[name] for name in images(specs)], -1)
-            x = ImageEncoder(config, name="image")(x)
-            parts.append(x)
-        return jnp.concatenate(parts, -1)
-
-
-class ImageEncoder(nn.Module):
-    """uint8 `[…, H, W, C]` to `[…, h w c]`."""
-
-    config: CodecConfig
-
-    @nn.compact
-    def __call__(self, image: jax.Array) -> jax.Array:
-        config = self.config
-        dtype = jnp.dtype(config.dtype)
-        x = image.astype(dtype) / 255 - 0.5
-        for i, depth in enumerate(config.depths):
-            x = ConvLayer(
-                depth,
-                config.kernel,
-                form="pool",
-                act=config.act,
-                norm=config.norm,
-                dtype=dtype,
-                name=f"stage{i}",
-            )(x)
-        return x.reshape(*x.shape[:-3], -1)
-
-
-class Decoder(nn.Module):
-    """See `decoder`."""
-
-    specs: tuple[tuple[str, ArraySpec], ...]
-    config: CodecConfig
-
-    @nn.compact
-    def __call__(self, h: jax.Array, z: jax.Array) -> dict[str, jax.Array]:
-        specs, config = dict(self.specs), self.config
+    def apply(params: NetParams, h: jax.Array, z: jax.Array) -> dict:
         predictions = {}
-        if vectors(specs):
-            x = _mlp(config, "vector")(jnp.concatenate([z, h], -1))
-            predictions |= VectorOutputs(
-                _Items.of(vectors(specs)), config, name="outputs"
-            )(x)
-        if images(specs):
-            sizes = {name: spec.shape for name, spec in images(specs).items()}
-            height, width, _ = next(iter(sizes.values()))
-            channels = [shape[-1] for shape in sizes.values()]
-            x = ImageDecoder((height, width, sum(channels)), config, name="image")(h, z)
-            start = 0
-            for name, count in zip(sizes, channels, strict=True):
-                predictions[name] = x[..., start : start + count]
-                start += count
+        for half in halves:
+            predictions |= half.apply(params, h, z)
         return predictions
 
+    def losses(params: NetParams, h: jax.Array, z: jax.Array, values: Tree) -> dict:
+        targets = flat_observation(observation, values)
+        results = {}
+        for half in halves:
+            results |= half.losses(params, h, z, targets)
+        return results
 
-class VectorOutputs(nn.Module):
-    """One dense layer per array."""
-
-    specs: tuple[tuple[str, ArraySpec], ...]
-    config: CodecConfig
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
-        outputs = {}
-        for name, spec in self.specs:
-            shape = (*spec.shape, *([] if spec.classes is None else [spec.classes]))
-            y = Layer(
-                math.prod(shape),
-                scale=self.config.outscale,
-                dtype=jnp.dtype(self.config.dtype),
-                name=name,
-            )(x)
-            outputs[name] = y.reshape(*x.shape[:-1], *shape).astype(jnp.float32)
-        return outputs
+    return DecoderNet(init, apply, losses)
 
 
-class ImageDecoder(nn.Module):
-    """h `[…, D]` and z `[…, Z]` to images `[…, H, W, C]` in [0, 1], float32."""
+def _vector_decoder(specs: Specs, config: CodecConfig) -> DecoderNet | None:
+    """Params `{"vector": …, "outputs": {name: …}}`."""
+    if not specs:
+        return None
+    hidden = _vector_net(config)
+    shapes = {
+        name: (*spec.shape, *([] if spec.classes is None else [spec.classes]))
+        for name, spec in specs.items()
+    }
+    outputs = {
+        name: dense(math.prod(shape), config.outscale, dtype=config.dtype)
+        for name, shape in shapes.items()
+    }
 
-    shape: tuple[int, int, int]
-    config: CodecConfig
+    def init(key: Key, h: jax.Array, z: jax.Array) -> NetParams:
+        key_hidden, *keys = jax.random.split(key, 1 + len(outputs))
+        features = jax.ShapeDtypeStruct((1, h.shape[-1] + z.shape[-1]), h.dtype)
+        x = jax.ShapeDtypeStruct((1, config.units), h.dtype)
+        return {
+            "vector": hidden.init(key_hidden, features),
+            "outputs": {
+                name: net.init(k, x)
+                for (name, net), k in zip(outputs.items(), keys, strict=True)
+            },
+        }
 
-    @nn.compact
-    def __call__(self, h: jax.Array, z: jax.Array) -> jax.Array:
-        config = self.config
-        x = self.smallest(h, z)
-        shared = {"form": "upsample", "dtype": jnp.dtype(config.dtype)}
-        for i in reversed(range(len(config.depths) - 1)):
-            x = ConvLayer(
-                config.depths[i],
-                config.kernel,
-                act=config.act,
-                norm=config.norm,
-                name=f"stage{i}",
-                **shared,
-            )(x)
-        x = ConvLayer(
-            self.shape[-1], config.kernel, scale=config.outscale, name="out", **shared
-        )(x)
-        return jax.nn.sigmoid(x).astype(jnp.float32)
+    def apply(params: NetParams, h: jax.Array, z: jax.Array) -> dict:
+        x = hidden.apply(params["vector"], jnp.concatenate([z, h], -1))
+        predictions = {}
+        for name, net in outputs.items():
+            y = net.apply(params["outputs"][name], x).astype(jnp.float32)
+            predictions[name] = y.reshape(*x.shape[:-1], *shapes[name])
+        return predictions
 
-    @nn.nowrap
-    def smallest(self, h: jax.Array, z: jax.Array) -> jax.Array:
-        """The image before the first doubling, `[…, h, w, c]`."""
-        config, dtype = self.config, jnp.dtype(self.config.dtype)
-        factor = 2 ** len(config.depths)
-        rows, columns = self.shape[0] // factor, self.shape[1] // factor
-        size = rows * columns * config.depths[-1]
-        own = Layer(size, blocks=config.blocks, dtype=dtype, name="deter")(h)
-        # Features of a block are an image of its own; the blocks stack as channels.
-        own = own.reshape(*h.shape[:-1], config.blocks, rows, columns, -1)
-        own = jnp.moveaxis(own, -4, -2).reshape(*h.shape[:-1], rows, columns, -1)
-        x = Layer(
-            2 * config.units,
-            act=config.act,
-            norm=config.norm,
-            dtype=dtype,
-            name="stoch0",
-        )(z)
-        x = Layer(size, dtype=dtype, name="stoch1")(x).reshape(own.shape)
-        return activation(config.act)(norms.Norm(config.norm, name="norm")(own + x))
+    def losses(params: NetParams, h: jax.Array, z: jax.Array, targets: dict) -> dict:
+        return _losses(specs, config, apply(params, h, z), targets)
+
+    return DecoderNet(init, apply, losses)
 
 
-def _mlp(config: CodecConfig, name: str) -> Mlp:
-    return Mlp(
-        config.layers,
-        config.units,
-        config.act,
-        config.norm,
-        dtype=jnp.dtype(config.dtype),
-        name=name,
-    )
+def _image_decoder(specs: Specs, config: CodecConfig) -> DecoderNet | None:
+    """Params `{"image": …}`."""
+    if not specs:
+        return None
+    height, width, _ = next(iter(specs.values())).shape
+    channels = [spec.shape[-1] for spec in specs.values()]
+    net = from_module(ImageDecoder((height, width, sum(channels)), config))
+
+    def predict(params: NetParams, h: jax.Array, z: jax.Array) -> dict:
+        stacked, start, predictions = net.apply(params, h, z), 0, {}
+        for name, count in zip(specs, channels, strict=True):
+            predictions[name] = stacked[..., start : start + count]
+            start += count
+        return predictions
+
+    def predict_and_compare(params: NetParams, h, z, *targets: jax.Array) -> dict:
+        compared = dict(zip(specs, targets, strict=True))
+        return _losses(specs, config, predict(params, h, z), compared)
+
+    widest = _widest(specs, config)
+
+    def init(key: Key, h: jax.Array, z: jax.Array) -> NetParams:
+        rows = [jax.ShapeDtypeStruct((1, x.shape[-1]), x.dtype) for x in (h, z)]
+        return {"image": net.init(key, *rows)}
+
+    def apply(params: NetParams, h: jax.Array, z: jax.Array) -> dict:
+        return in_parts(predict, widest)(params["image"], h.ndim - 1, h, z)
+
+    def losses(params: NetParams, h: jax.Array, z: jax.Array, targets: dict) -> dict:
+        compare = in_parts(predict_and_compare, widest)
+        images = (targets[name] for name in specs)
+        return compare(params["image"], h.ndim - 1, h, z, *images)
+
+    return DecoderNet(init, apply, losses)
+
+
+def _losses(
+    specs: Specs, config: CodecConfig, predictions: dict, targets: dict
+) -> dict:
+    return {
+        name: reconstruction_loss(spec, config, predictions[name], targets[name])
+        for name, spec in specs.items()
+    }
+
+
+def _stacked(specs: Specs, values: dict) -> tuple[jax.Array, int]:
+    """All images as channels of one, and the number of leading axes."""
+    stacked = jnp.concatenate([values[name] for name in images(specs)], -1)
+    return stacked, stacked.ndim - 3
+
+
+def _widest(specs: Specs, config: CodecConfig) -> int:
+    """Elements of the widest activation: the first stage before its maximum."""
+    areas = [spec.shape[0] * spec.shape[1] for spec in images(specs).values()]
+    return max(areas, default=1) * config.depths[0]
+
+
+def _vector_net(config: CodecConfig) -> Net:
+    return mlp(config.layers, config.units, config.act, config.norm, dtype=config.dtype)
 
 
 def _check(specs: Specs, config: CodecConfig) -> None:

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from wm.types import ArraySpec, Tree
 
 Specs = dict[str, ArraySpec]
+Observation = ArraySpec | Mapping[str, Any]
+"""`EnvSpec.observation`: one array, or a dict (of dicts) of arrays."""
 
 
-def flat_specs(observation: ArraySpec | Mapping[str, Any]) -> Specs:
+def flat_specs(observation: Observation) -> Specs:
     """Name of every array, sorted; nested names joined by "/".
 
     A lone array is called "image" or "vector".
@@ -23,7 +25,7 @@ def flat_specs(observation: ArraySpec | Mapping[str, Any]) -> Specs:
     return dict(sorted(_flat(observation).items()))
 
 
-def flat_observation(observation: ArraySpec | Mapping[str, Any], values: Tree) -> dict:
+def flat_observation(observation: Observation, values: Tree) -> dict:
     """Arrays of an observation under the names of `flat_specs`."""
     if isinstance(observation, ArraySpec):
         return dict.fromkeys(flat_specs(observation), values)

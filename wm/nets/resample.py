@@ -17,6 +17,11 @@ import numpy as np
 
 from wm.nets.conv import conv2d
 
+_FEW_CHANNELS = 16
+"""Input channels up to which blocks pay: they cost 36/25 of the multiplications of a
+5x5 kernel, but four times the channels at once (one core: 1.8 times as fast with 3 and
+8 channels, equal with 16, 0.67 with 32)."""
+
 
 def conv_pool(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """2x2 maximum of the "same" convolution.
@@ -28,11 +33,13 @@ def conv_pool(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       `[…, H/2, W/2, O]`.
     """
+    if kernel.shape[2] > _FEW_CHANNELS:
+        y = conv2d(x, kernel)
+        columns = jnp.maximum(y[..., ::2, :], y[..., 1::2, :])
+        return jnp.maximum(columns[..., ::2, :, :], columns[..., 1::2, :, :])
     y = conv2d(blocks_to_channels(x), pooled_kernel(kernel))
-    y = y.reshape(*y.shape[:-1], 4, kernel.shape[-1])
-    return jnp.maximum(
-        jnp.maximum(y[..., 0, :], y[..., 1, :]), jnp.maximum(y[..., 2, :], y[..., 3, :])
-    )
+    pixels = jnp.split(y, 4, -1)
+    return jnp.maximum(jnp.maximum(*pixels[:2]), jnp.maximum(*pixels[2:]))
 
 
 def upsample_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -1,0 +1,61 @@
+"""Batches in parts that fit a CPU's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+
+from wm.types import Tree
+
+CACHED_ELEMENTS = 2**20
+"""Elements of the widest activation per part; 4 MB in float32."""
+
+
+def in_parts(function: Callable, elements: int) -> Callable:
+    """`function(params, *arrays)` on one part of the batch after the other.
+
+    Rows must not see each other. On a CPU the parts are a loop that keeps only inputs
+    and outputs for the gradient and computes everything between again, in the cache:
+    less memory and, although it multiplies more, less time. Gradient of the 64x64
+    image codec, encoder and decoder, one core: size 1m 0.49 -> 0.37 s for 256 images,
+    size 12m 1.32 -> 1.05 s for 128. Elsewhere, and where the batch has no divisor of a
+    useful size, `function` itself.
+
+    Args:
+      function: `(params, *arrays […, …])` to arrays of as many leading axes.
+      elements: size of the widest activation of one row.
+
+    Returns:
+      `apply(params, lead, *arrays)`, where `lead` is the number of leading axes.
+    """
+
+    def apply(params: Tree, lead: int, *arrays: jax.Array) -> Tree:
+        batch = arrays[0].shape[:lead]
+        arrays = tuple(a.reshape(-1, *a.shape[lead:]) for a in arrays)
+        N = arrays[0].shape[0]
+        part = part_of(N, elements, CACHED_ELEMENTS)
+        if part == N:
+            y = function(params, *arrays)
+        else:
+            parts = tuple(a.reshape(N // part, part, *a.shape[1:]) for a in arrays)
+            step = jax.checkpoint(function, prevent_cse=False)
+            y = jax.lax.map(lambda arrays: step(params, *arrays), parts)
+            y = jax.tree.map(lambda a: a.reshape(N, *a.shape[2:]), y)
+        return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), y)
+
+    return apply
+
+
+def part_of(N: int, elements: int, limit: int) -> int:
+    """Rows per part: the largest divisor of N that keeps within `limit` elements.
+
+    N itself off the CPU, where it fits, and where all divisors are too small to pay.
+    """
+    if jax.default_backend() != "cpu":
+        return N
+    most = max(1, limit // elements)
+    if most >= N:
+        return N
+    part = max(n for n in range(1, most + 1) if N % n == 0)
+    return part if 8 * part >= most else N
