@@ -88,7 +88,7 @@ def summarize(record: Record) -> Summary:
         evaluated=evaluated,
         levels=_levels(spec, task),
         task=task,
-        seconds=_seconds(record),
+        seconds=_wall(record),
         hardware=hardware(record.versions),
         command=_command(record),
     )
@@ -130,20 +130,36 @@ def published_rows(summary: Summary, methods: Sequence[str]) -> list[dict[str, A
 
 
 def split(record: Record) -> dict[str, float]:
-    """Seconds per part of the run, from the `time/…_s` columns, largest first.
+    """Seconds per part of the run, largest first; what no column covers is `rest`.
 
-    Seeds share the clock, so the first seed's rows are summed.
+    The columns `time/…_s` count from the start of the run, so the last value is the
+    whole; seeds share the clock.
     """
-    names = [name for name in record.metrics() if name.startswith("time/")]
     parts = {}
-    for name in names:
+    for name in record.metrics():
         label = name.removeprefix("time/").removesuffix("_s")
-        if label in TOTALS or not name.endswith("_s"):
+        if label in TOTALS or f"time/{label}_s" != name:
             continue
-        total = float(record.series(name, _first_seed(record)).values.sum())
+        total = max(_last(record, name, seed) for seed in record.seeds)
         if total > 0:
             parts[label] = total
+    wall = _wall(record)
+    if parts and wall is not None and wall > sum(parts.values()):
+        parts["rest"] = wall - sum(parts.values())
     return dict(sorted(parts.items(), key=lambda item: -item[1]))
+
+
+def _last(record: Record, name: str, seed: int) -> float:
+    values = record.series(name, seed).values
+    return float(values[-1]) if len(values) else 0.0
+
+
+def _wall(record: Record) -> float | None:
+    for total in TOTALS:
+        name = f"time/{total}_s"
+        if name in record.metrics():
+            return max(_last(record, name, seed) for seed in record.seeds)
+    return None
 
 
 TOTALS = ("wall", "total", "elapsed")
@@ -186,21 +202,8 @@ def _per_seed(record: Record) -> tuple[dict[int, np.ndarray], bool]:
     return {seed: values for seed, values in last.items() if len(values)}, False
 
 
-def _seconds(record: Record) -> float | None:
-    for total in TOTALS:
-        values = record.series(f"time/{total}_s", _first_seed(record)).values
-        if len(values):
-            return float(values.max())
-    parts = split(record)
-    return sum(parts.values()) if parts else None
-
-
-def _first_seed(record: Record) -> int:
-    return record.seeds[0] if record.seeds else 0
-
-
 def _command(record: Record) -> str:
-    command = record.setting("command", default="")
+    command = record.setting("command") or record.versions.get("command", "")
     if isinstance(command, str):
         return command
     return " ".join(str(word) for word in command)
