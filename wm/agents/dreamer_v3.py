@@ -24,6 +24,7 @@ from flax import struct
 from wm.agents.dreamer_v3_config import Config
 from wm.agents.dreamer_v3_parts import behavior, optimizer
 from wm.behaviors.actor_critic import Dream
+from wm.data.host_replay import HostReplay
 from wm.data.replay import Replay
 from wm.imagine import Draws, act_in, imagine
 from wm.models.rssm import RSSM
@@ -139,9 +140,10 @@ class DreamerV3:
         carry, action, extras = policy.act(actor, key, carry, timestep)
         return carry, action, extras | {"latent": pack(carry[0])}
 
-    def buffer(self, schedule: Any) -> Replay:
+    def buffer(self, schedule: Any) -> Replay | HostReplay:
         """Uniform replay that serves every new sequence once, soon."""
-        return Replay(schedule.replay, length=schedule.batch_length + 1)
+        kind = HostReplay if schedule.replay_tier == "host" else Replay
+        return kind(schedule.replay, length=schedule.batch_length + 1)
 
     def batches(self, schedule: Any) -> dict[str, tuple[int, int]]:
         """One batch, each sequence with a step of context before it."""
