@@ -84,9 +84,11 @@ def upsampled_kernel(kernel: jax.Array) -> jax.Array:
     """Kernel on the image before doubling: `[k, k, I, O]` to `[K, K, I, 4O]`."""
     select = _select(kernel.shape[0]).sum(2)
     _, _, inputs, outputs = kernel.shape
-    small = jnp.einsum("ayt,bxs,tsio->yxiabo", select, select, kernel)
+    small = jnp.einsum(
+        "ayt,bxs,tsio->yxiabo", select, select, kernel.astype(jnp.float32)
+    )
     size = select.shape[1]
-    return small.reshape(size, size, inputs, 4 * outputs)
+    return small.reshape(size, size, inputs, 4 * outputs).astype(kernel.dtype)
 
 
 def _select(size: int) -> np.ndarray:
