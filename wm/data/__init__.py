@@ -1,0 +1,1 @@
+"""Storage of steps: replay on the device and on the host, rollouts, priorities."""
