@@ -140,7 +140,7 @@ def test_replay_value_loss_matches(kind, call):
     data = read(kind, f"repl{call}/in/")
     logits = jnp.asarray(data.pop("value_logits"))
     constants = golden(kind)["const/horizon"], golden(kind)["const/lam"]
-    grad = jax.grad(replay, has_aux=True)
+    grad = jax.jit(jax.grad(replay, has_aux=True))
     gradient, (ret, loss) = grad(logits, data, *constants)
     expected = read(kind, f"repl{call}/out/")
     assert_close(ret, expected["ret"], 1e-5)

@@ -6,6 +6,7 @@ Six steps on given gradients by `danijar/dreamerv3` at e3f0224, float32 on CPU.
 import functools
 import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -51,10 +52,11 @@ def run():
     )
     params = tree(golden, "param0/")
     state = optimizer.init(params)
+    update = jax.jit(optimizer.update)
     history = []
     for step in range(STEPS):
         grads = tree(golden, f"step{step}/grad/")
-        updates, state = optimizer.update(grads, state, params)
+        updates, state = update(grads, state, params)
         params = {name: params[name] + updates[name] for name in params}
         history.append((params, updates, state))
     return history
