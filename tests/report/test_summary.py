@@ -71,7 +71,8 @@ def test_percent_tables_become_returns(tmp_path):
 
 def test_hardware_is_one_phrase():
     assert hardware({"device": "NVIDIA H100", "cores": 16}) == "NVIDIA H100, 16 cores"
-    assert hardware({"devices": ["TPU v4", "TPU v4"]}) == "TPU v4, TPU v4"
+    assert hardware({"device": "TPU v4", "devices": 4}) == "4 × TPU v4"
+    assert hardware({"device": "cpu", "cpu": "EPYC", "cores": 1}) == "EPYC, 1 core"
     assert hardware({}) == ""
 
 

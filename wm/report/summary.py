@@ -168,16 +168,14 @@ TOTALS = ("wall", "total", "elapsed")
 
 def hardware(versions: Mapping[str, Any]) -> str:
     """One phrase about the machine; empty where the run does not say."""
-    names = ("device", "devices", "hardware", "accelerator", "platform", "backend")
-    found = next((versions[name] for name in names if versions.get(name)), "")
-    if isinstance(found, Mapping):
-        found = ", ".join(f"{key} {value}" for key, value in found.items())
-    if isinstance(found, Sequence) and not isinstance(found, str):
-        found = ", ".join(map(str, found))
-    cores = next((versions[k] for k in ("cores", "cpu_count") if versions.get(k)), None)
-    cpu = versions.get("cpu") or versions.get("processor")
-    words = [str(found), str(cpu or ""), f"{cores} cores" if cores else ""]
-    return ", ".join(word for word in words if word)
+    device, cpu = (str(versions.get(name) or "") for name in ("device", "cpu"))
+    count, cores = versions.get("devices") or 1, versions.get("cores")
+    words = [cpu or device if device.lower() in ("", "cpu") else device]
+    if count != 1:
+        words = [f"{count} × {words[0]}"]
+    if cores:
+        words.append(f"{cores} core" + ("" if cores == 1 else "s"))
+    return ", ".join(filter(None, words))
 
 
 def _levels(spec: Any, task: tasks.Task | None) -> tuple[Level, ...]:
