@@ -51,13 +51,13 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     names = arguments.names or (*CHEAP, *(COSTLY if arguments.costly else ()))
-    rows = []
     for name in names:
         try:
-            rows += host_rows(name) if is_host(name) else device_rows(name)
+            rows = host_rows(name) if is_host(name) else device_rows(name)
         except UserError as error:
             print(f"left out: {error}")
-    record("envs.json", rows)
+            continue
+        record("envs.json", rows)
 
 
 def device_rows(name: str) -> list[dict]:
@@ -67,33 +67,31 @@ def device_rows(name: str) -> list[dict]:
     default = batch(env).autoreset
     rows = []
     for mode in dict.fromkeys((default, "exact")) if steps > 50 else (default,):
-        play = compiled(batch(env, mode), steps)
+        seconds, run = compiled(batch(env, mode), steps)
         case = f"{name} N={ROWS} {mode}"
-        rate = ROWS * steps / measure(play.run)
+        rate = ROWS * steps / measure(run, 5 if steps > 50 else 3)
         peer = gymnax_rate(name, steps) if mode == default else None
         rows.append(row("env_steps", case, rate, "steps/s", peer, scan=steps))
-        rows.append(row("env_compile", case, play.seconds, "s"))
+        rows.append(row("env_compile", case, seconds, "s"))
     return rows
 
 
-class compiled:
-    """A compiled rollout of random actions and how long compiling it took."""
+def compiled(env, steps: int):
+    """Seconds to compile a rollout of random actions, and a call of it.
 
-    def __init__(self, env, steps: int):
-        action = env.spec.action
+    The reset is a program of its own: it happens once.
+    """
+    action = env.spec.action
 
-        def roll(env, key):
-            key_reset, key_act = jax.random.split(key)
-            state, _ = env.reset(key_reset, ROWS)
+    def roll(env, state, key):
+        def body(state, key):
+            state, timestep = env.step(state, draw(key, action, (ROWS, *action.shape)))
+            return state, (timestep.reward, used(timestep.observation))
 
-            def body(state, key):
-                shape = (ROWS, *action.shape)
-                state, timestep = env.step(state, draw(key, action, shape))
-                return state, (timestep.reward, used(timestep.observation))
+        return jax.lax.scan(body, state, jax.random.split(key, steps))[1]
 
-            return jax.lax.scan(body, state, jax.random.split(key_act, steps))[1]
-
-        self.seconds, self.run = timed_compile(roll, env, jax.random.key(0))
+    reset = jax.jit(lambda env, key: env.reset(key, ROWS)[0])
+    return timed_compile(roll, env, reset(env, jax.random.key(0)), jax.random.key(1))
 
 
 def gymnax_rate(name: str, steps: int) -> float | None:
@@ -105,11 +103,7 @@ def gymnax_rate(name: str, steps: int) -> float | None:
     env, params = gymnax.make(name.split("/")[1])
     space = env.action_space(params)
 
-    def roll(key):
-        key_reset, key_act = jax.random.split(key)
-        keys = jax.random.split(key_reset, ROWS)
-        _, state = jax.vmap(env.reset, in_axes=(0, None))(keys, params)
-
+    def roll(state, key):
         def body(state, key):
             key_action, key_step = jax.random.split(key)
             actions = jax.vmap(space.sample)(jax.random.split(key_action, ROWS))
@@ -118,9 +112,12 @@ def gymnax_rate(name: str, steps: int) -> float | None:
             out = step(keys, state, actions, params)
             return out[1], (out[2], used(out[0]))
 
-        return jax.lax.scan(body, state, jax.random.split(key_act, steps))[1]
+        return jax.lax.scan(body, state, jax.random.split(key, steps))[1]
 
-    _, run = timed_compile(roll, jax.random.key(0))
+    keys = jax.random.split(jax.random.key(0), ROWS)
+    _, state = jax.vmap(env.reset, in_axes=(0, None))(keys, params)
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)
+    _, run = timed_compile(roll, state, jax.random.key(1))
     return ROWS * steps / measure(run)
 
 

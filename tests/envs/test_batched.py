@@ -10,7 +10,7 @@ from wm.envs.batched import POOL_SHARE
 from wm.envs.timesteps import first, following
 from wm.types import ArraySpec, EnvSpec
 
-MODES = ("exact", "pooled", "cached", "off")
+MODES = ("exact", "lazy", "pooled", "cached", "off")
 
 
 class Plain:
@@ -61,7 +61,9 @@ def stream(env, mode, rows=4, steps=60, seed=0):
 
 
 def test_unknown_mode_is_named():
-    with pytest.raises(ValueError, match="exact, pooled, cached, off, got 'fast'"):
+    with pytest.raises(
+        ValueError, match="exact, lazy, pooled, cached, off, got 'fast'"
+    ):
         batch(Plain(), "fast")
 
 
@@ -74,7 +76,7 @@ def test_default_mode_is_the_sources_own():
     assert batch(Costly(), "cached").autoreset == "cached"
 
 
-@pytest.mark.parametrize("mode", MODES[:3])
+@pytest.mark.parametrize("mode", MODES[:4])
 def test_step_after_last_is_first_with_reward_zero_and_ignores_the_action(mode):
     out = stream(Plain(), mode, rows=2, steps=8)
     np.testing.assert_array_equal(out.observation[:, 0, 0], [0, 1, 2, 3, 0, 1, 2, 3, 0])
@@ -103,6 +105,12 @@ def test_exact_draws_a_new_start_every_time():
     out = stream(make("probe/step_counter"), "exact")
     stamps = out.observation[..., 0][out.is_first]
     assert len(set(stamps)) == len(stamps)
+
+
+def test_lazy_is_the_stream_of_exact():
+    env = make("probe/step_counter")
+    for a, b in zip(stream(env, "lazy"), stream(env, "exact"), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_pooled_uses_a_start_once_while_episodes_are_long_enough():

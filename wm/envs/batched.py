@@ -16,7 +16,7 @@ from flax import struct
 from wm.envs.timesteps import strong
 from wm.types import EnvSpec, Key, TimeStep, Tree
 
-Autoreset = Literal["exact", "pooled", "cached", "off"]
+Autoreset = Literal["exact", "lazy", "pooled", "cached", "off"]
 
 
 def batch(env: Any, autoreset: Autoreset | None = None) -> Batched:
@@ -26,10 +26,13 @@ def batch(env: Any, autoreset: Autoreset | None = None) -> Batched:
       env: an `Env`; a plain object is enough, it need not be a pytree.
       autoreset: what a row that ended continues with.
         `exact`: every step computes a reset per row and uses it where one ended.
+        `lazy`: the same stream; resets are computed, for all rows, only in steps where
+        a row ended. For costly resets where rows end together.
         `pooled`: every step computes a few resets into a ring as large as the batch,
         and rows that ended take the oldest unused ones. Correct in distribution as
         long as a reset is made per reset used, i.e. for episodes of `POOL_SHARE`
-        steps or more; shorter ones see starts again. For costly resets.
+        steps or more; shorter ones see starts again. For costly resets
+        where rows end apart.
         `cached`: each row restarts where it first started, with fresh typed keys
         where its state has any. The cheapest; few distinct starts.
         `off`: rows that ended stay so: `is_last`, reward 0, same observation. For
@@ -99,13 +102,13 @@ class Batched(struct.PyTreeNode):
         key_rows, key_pool = jax.random.split(key)
         keys = jax.random.split(key_rows, batch)
         episode = jnp.zeros(batch, jnp.int32)
-        start = self._start(keys, episode)
         pool = None
+        if self.autoreset == "pooled":
+            start, pool = self._start_with_pool(keys, key_pool)
+        else:
+            start = self._start(keys, episode)
         if self.autoreset == "cached":
             pool = self._pool(start, key_pool)
-        elif self.autoreset == "pooled":
-            fresh = jax.random.split(jax.random.fold_in(key_pool, 0), batch)
-            pool = self._pool(strong(jax.vmap(self.env.reset)(fresh)), key_pool)
         state, timestep = start
         state = BatchState(
             env=state,
@@ -129,8 +132,12 @@ class Batched(struct.PyTreeNode):
         if self.autoreset == "off":
             return self._freeze(state, stepped)
         episode = state.episode + ended
-        pool, started = self._restart(state, episode)
-        new_state, timestep = select(ended, started, stepped)
+        pool = state.pool
+        if self.autoreset == "lazy":
+            new_state, timestep = self._restart_if_any(state, episode, stepped)
+        else:
+            pool, started = self._restart(state, episode)
+            new_state, timestep = select(ended, started, stepped)
         state = state.replace(
             env=new_state, is_last=timestep.is_last, episode=episode, pool=pool
         )
@@ -151,6 +158,40 @@ class Batched(struct.PyTreeNode):
             keys = jax.vmap(jax.random.fold_in)(state.key, episode)
             return state.pool, refresh_keys(keys, state.pool.start)
         return None, self._start(state.key, episode)
+
+    def _restart_if_any(
+        self, state: BatchState, episode: jax.Array, stepped: tuple
+    ) -> tuple[Tree, TimeStep]:
+        """`stepped` with the rows that ended begun anew; no work where none ended.
+
+        A loop of at most one turn, because under vmap over seeds both branches of a
+        `cond` would run in every step.
+        """
+        ended = state.is_last
+        form = jax.eval_shape(self._start, state.key, episode)
+        stepped = jax.tree.map(cast, stepped, form)
+
+        def turn(loop):
+            return jnp.zeros((), bool), select(
+                ended, self._start(state.key, episode), loop[1]
+            )
+
+        loop = (jnp.any(ended), stepped)
+        return jax.lax.while_loop(lambda loop: loop[0], turn, loop)[1]
+
+    def _start_with_pool(self, keys: Key, key_pool: Key) -> tuple[tuple, Pool]:
+        """First records of all rows and as many more, in one call of `reset`."""
+        rows = keys.shape[0]
+        fresh = jax.random.split(jax.random.fold_in(key_pool, 0), rows)
+        both = jnp.concatenate(
+            [jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys), fresh]
+        )
+        made = strong(jax.vmap(self.env.reset)(both))
+        start, spare = (
+            jax.tree.map(lambda leaf: leaf[part], made)
+            for part in (slice(None, rows), slice(rows, None))
+        )
+        return start, self._pool(spare, key_pool)
 
     def _pool(self, start: tuple[Tree, TimeStep], key: Key) -> Pool:
         rows = start[1].is_last.shape[0]
@@ -201,6 +242,13 @@ class Opaque(struct.PyTreeNode):
     def step(self, state: Tree, action: jax.Array) -> tuple[Tree, TimeStep]:
         """The object's own."""
         return self.env.step(state, action)
+
+
+def cast(leaf: Any, form: Any) -> jax.Array:
+    """`leaf` in the dtype of `form`, without a weak type."""
+    if jnp.issubdtype(form.dtype, jax.dtypes.extended):
+        return leaf
+    return jnp.asarray(leaf, form.dtype)
 
 
 def select(mask: jax.Array, new: Tree, old: Tree) -> Tree:

@@ -25,7 +25,9 @@ class Playground(struct.PyTreeNode):
     task: str = struct.field(pytree_node=False)
     impl: str = struct.field(pytree_node=False)
 
-    autoreset = "pooled"
+    autoreset = "lazy"
+    """Some resets settle the body for 200 simulator steps, and all episodes are equally
+    long: a pool made 560 steps/s of CheetahRun on one core, laziness 12,700."""
 
     @property
     def spec(self) -> EnvSpec:
