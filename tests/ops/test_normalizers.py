@@ -53,6 +53,18 @@ def test_percentile_scale_passes_no_gradient():
     assert f(x) == pytest.approx(90)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate": 0.0}, "rate must be in"),
+        ({"low": 95.0, "high": 5.0}, "percentiles in order, got 95.0, 5.0"),
+    ],
+)
+def test_impossible_percentile_scale_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        PercentileScale(**options)
+
+
 def test_running_moments_equal_those_of_everything_seen():
     moments = RunningMoments(shape=(3,))
     data = np.random.default_rng(1).normal(100, [0.1, 1, 10], (4, 5, 6, 3))

@@ -38,6 +38,14 @@ class PercentileScale:
     floor: float = 1.0
     """Smallest scale, in task units: small returns are not blown up (DreamerV3: 1)."""
 
+    def __post_init__(self):
+        if not 0 < self.rate <= 1:
+            raise ValueError(f"rate must be in (0, 1], got {self.rate}")
+        if not 0 <= self.low < self.high <= 100:
+            raise ValueError(
+                f"low, high must be percentiles in order, got {self.low}, {self.high}"
+            )
+
     def init(self) -> PercentileState:
         """Both percentiles 0."""
         return PercentileState(low=jnp.zeros(()), high=jnp.zeros(()))
