@@ -39,6 +39,18 @@ class DeviceRunner:
         self.seeds = seeds
         self._programs: dict[Any, Program] = {}
 
+    def shapes(self) -> Any:
+        """Shapes of one seed's `TrainState`."""
+        return state_shapes(self.loop, self.env)
+
+    def restore(self, parts: Sequence[Any]) -> States:
+        """States from one restored tree per seed."""
+        return self.seeds.join(parts)
+
+    def saved(self, states: States, seed: int) -> Any:
+        """The `TrainState` of one seed, to be saved."""
+        return self.seeds.pick(states, seed)
+
     def init(self) -> States:
         """Every seed before its first action."""
         return self.seeds.init("init", self.loop.init, self.env)
@@ -109,6 +121,11 @@ class DeviceRunner:
             for key, value in jax.device_get(out).items():
                 metrics.setdefault(key, np.full(len(states), np.nan))[seed] = value
         return states, metrics
+
+
+def state_shapes(loop: Loop, env: Any) -> Any:
+    """Shapes of one seed's `TrainState`; computes nothing."""
+    return jax.eval_shape(loop.init, batched(env), jax.random.key(0))
 
 
 def train_device(

@@ -5,6 +5,7 @@ Counting the first N episodes to finish would favour short ones; one per row doe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -86,19 +87,19 @@ def episodes(agent: Any, env: Batched, actor: Tree, key: Key, rows: int) -> Scor
     return jax.lax.while_loop(going, body, loop)[-1]
 
 
-def evaluate(
-    agent: Any, env: Any, state: Tree, key: Key, num_episodes: int, rows: int = ROWS
-) -> Scores:
-    """Scores of one agent state, as numpy `[num_episodes]`.
+def evaluator(agent: Any, env: Any, num_episodes: int, rows: int = ROWS) -> Callable:
+    """A function `(state, key) -> Scores` of one agent state, numpy `[num_episodes]`.
+
+    It is compiled once, for any number of states.
 
     Args:
       agent: any agent.
-      env: an `Env` or its batch.
-      state: the agent's S.
-      key: consumed.
+      env: an `Env`, its batch, or a `HostEnv`.
       num_episodes: whole episodes to play.
       rows: at once.
     """
+    if hasattr(env, "num_envs"):
+        return lambda state, key: evaluate_host(agent, env, state, key, num_episodes)
     count, rows = waves(num_episodes, rows)
     env = frozen(env)
 
@@ -106,8 +107,11 @@ def evaluate(
     def wave(env, state, key):
         return episodes(agent, env, agent.actor(state), key, rows)
 
-    parts = [wave(env, state, evaluation_key(key, 0, n)) for n in range(count)]
-    return concatenate(parts, num_episodes)
+    def play(state: Tree, key: Key) -> Scores:
+        keys = [jax.random.fold_in(key, n) for n in range(count)]
+        return concatenate([wave(env, state, key) for key in keys], num_episodes)
+
+    return play
 
 
 def concatenate(parts: list[Scores], num_episodes: int) -> Scores:

@@ -13,6 +13,7 @@ threads against one). So `loop` calls from a thread per core there.
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -62,6 +63,8 @@ class Seeds:
         if self.mode not in get_args(SeedMode):
             allowed = ", ".join(get_args(SeedMode))
             raise UserError(f"--seed_mode must be one of {allowed}, got {self.mode}")
+        self.inside: dict[str, float] = {}
+        """Wall seconds spent inside the executable of each program so far."""
         self.mesh = seed_mesh(self.count) if self.mode == "shard" else None
         self.pool = None
         if self.mode == "loop" and self.count > 1 and jax.default_backend() == "cpu":
@@ -100,16 +103,13 @@ class Seeds:
         if self.mode == "loop":
             jitted = jax.jit(fn, **donated)
             compiled = self._compile(name, jitted, env, states[0], *zeros)
-            call = lambda env, states, *counts: self._each(
-                compiled, donate, env, states, counts
-            )
+            run = functools.partial(self._each, compiled, donate)
         else:
             jitted = jax.jit(self._lift(fn, counts), **donated)
             compiled = self._compile(name, jitted, env, states, *zeros)
-            call = lambda env, states, *counts: self._at_once(
-                compiled, donate, env, states, counts
-            )
-        return Program(call, compiled, time.perf_counter() - start)
+            run = functools.partial(self._at_once, compiled, donate)
+        seconds = time.perf_counter() - start
+        return Program(functools.partial(self._timed, name, run), compiled, seconds)
 
     def pick(self, states: Any, seed: int) -> Tree:
         """The state of one seed, without the seed axis."""
@@ -128,7 +128,7 @@ class Seeds:
     def join(self, parts: Sequence[Tree]) -> Any:
         """States in this object's form from one tree per seed; consumes the list."""
         if self.mode == "loop":
-            return [jax.device_put(part) for part in parts]
+            return [jax.tree.map(own, part) for part in parts]
         stacked = jax.tree.map(lambda *x: stack(x), *parts)
         if self.mesh is None:
             return stacked
@@ -153,6 +153,14 @@ class Seeds:
         compiled = jitted.lower(*args).compile()
         self.announce(name, time.perf_counter() - start)
         return compiled
+
+    def _timed(self, name: str, run: Callable, env, states, *counts) -> Any:
+        """Call and wait, booking the time."""
+        start = time.perf_counter()
+        out = jax.block_until_ready(run(env, states, counts))
+        seconds = time.perf_counter() - start
+        self.inside[name] = self.inside.get(name, 0.0) + seconds
+        return out
 
     def _each(self, compiled, donate: bool, env, states, counts) -> Any:
         """Call once per seed, from as many threads as there are cores on CPU."""
@@ -214,6 +222,12 @@ def stack(leaves: Sequence[Any]) -> Any:
     if all(isinstance(leaf, np.ndarray) for leaf in leaves):
         return np.stack(leaves)
     return jax.numpy.stack(leaves)
+
+
+def own(leaf: Any) -> Any:
+    """An array of its own on the device: one made of numpy may share its memory, and
+    could not be donated."""
+    return leaf if isinstance(leaf, jax.Array) else jax.numpy.array(leaf)
 
 
 def _join_numpy(outs: Sequence[Tree]) -> Tree:

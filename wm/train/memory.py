@@ -1,0 +1,94 @@
+"""What a run will occupy, before anything is allocated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from wm.errors import RunError
+from wm.types import Tree
+
+
+class Need(NamedTuple):
+    """Bytes over all seeds."""
+
+    replay: int
+    learner: int
+    free: int | None
+    """Of the device (or the machine, on CPU); None where it cannot be known."""
+
+
+def size_bytes(tree: Tree) -> int:
+    """Bytes of arrays or of their shapes; typed keys count 8 each."""
+
+    def size(leaf):
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return 8 * leaf.size
+        return leaf.size * np.dtype(leaf.dtype).itemsize
+
+    return sum(size(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def need(shapes: Any, seeds: int) -> Need:
+    """What `seeds` states of these shapes occupy, temporaries aside.
+
+    Args:
+      shapes: `TrainState` of one seed, arrays or shapes.
+      seeds: how many.
+    """
+    replay, whole = size_bytes(shapes.buffer), size_bytes(shapes)
+    return Need(seeds * replay, seeds * (whole - replay), free_bytes())
+
+
+def check(need: Need, capacity: int) -> None:
+    """Refuse what cannot fit, with a replay size that does.
+
+    Raises:
+      RunError: replay and learner are larger than what is free.
+    """
+    if need.free is None or need.replay + need.learner <= need.free:
+        return
+    room = max(need.free - need.learner, 0) * 0.8
+    fitting = int(capacity * room / max(need.replay, 1))
+    remedy = "a smaller agent"
+    if fitting:
+        digits = 10 ** max(len(str(fitting)) - 2, 0)
+        fitting = fitting // digits * digits
+        remedy = f"--train.replay {fitting} or --train.replay_tier host"
+    raise RunError(
+        f"replay of {capacity:,} steps needs {megabytes(need.replay)} and the learner "
+        f"{megabytes(need.learner)}, {megabytes(need.free)} are free. Use {remedy}"
+    )
+
+
+def free_bytes() -> int | None:
+    """Free bytes of the first device; on CPU those of the machine."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" not in stats:
+            return None
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return _psutil_free()
+    sizes = dict(line.split(":") for line in lines if ":" in line)
+    return int(sizes["MemAvailable"].split()[0]) * 1024
+
+
+def _psutil_free() -> int | None:
+    """Where there is no /proc; None without the optional package."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return psutil.virtual_memory().available
+
+
+def megabytes(size: int) -> str:
+    """`41 MB`, `23.1 GB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

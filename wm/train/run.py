@@ -1,0 +1,326 @@
+"""`train(agent, env, …)` and `load(path)`: a run with its directory.
+
+Starting again on the same directory continues the run; a larger total extends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wm.errors import RunError, UserError
+from wm.train import log, memory, rundir
+from wm.train.checkpoint import Checkpoints
+from wm.train.device import DeviceRunner
+from wm.train.drive import Events, Interrupted, Marks, drive
+from wm.train.loop import loop_of
+from wm.train.results import Run
+from wm.train.schedule import Schedule
+from wm.train.seeds import SeedMode, Seeds, seed_keys
+
+
+def train(
+    agent: Any,
+    env: Any,
+    schedule: Schedule | None = None,
+    *,
+    steps: int | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    out: str | Path | None = None,
+    buffer: Any = None,
+    seed_mode: SeedMode | None = None,
+    about: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train, evaluate and save; continue where the directory already holds this run.
+
+    Args:
+      agent: any `Agent`.
+      env: an `Env` or a `HostEnv` (for several seeds: one per seed, or a function of
+        the seed).
+      schedule: budget and cadence; by default what the agent's preset says.
+      steps: budget, in place of `schedule.total`.
+      seeds: independent learners.
+      seed: of the first; the others count up.
+      out: run directory; a temporary one if None.
+      buffer: in place of the agent's own.
+      seed_mode: how seeds share the machine.
+      about: for config.json: `system`, `env_options`, `preset`, `command`.
+      quiet: print nothing.
+
+    Returns:
+      The run. `interrupted` is true where a signal stopped it; everything is saved.
+
+    Raises:
+      UserError: the directory holds a run with other settings.
+      RunError: the directory is foreign, damaged or cannot be written, or the run
+        does not fit into memory.
+    """
+    schedule = _schedule(agent, schedule, steps)
+    if out is None:
+        out = tempfile.mkdtemp(prefix="wm-")
+    session = Session(
+        agent, env, schedule, seeds, seed, Path(out), buffer, seed_mode, about, quiet
+    )
+    interrupted = session.run()
+    return Run(Path(out), session.agent, session.env, interrupted=interrupted)
+
+
+def load(path: str | Path, agent: Any = None, env: Any = None) -> Run:
+    """Open a run.
+
+    Args:
+      path: its directory.
+      agent: in place of the one that config.json describes.
+      env: likewise; needed where it was an object of the user's own.
+
+    Raises:
+      RunError: no run there, or agent and environment cannot be built.
+    """
+    path = Path(path)
+    rundir.read_config(path)
+    return Run(path, agent, env)
+
+
+class Session:
+    """One call of `train`: the run directory, the programs, the terminal."""
+
+    def __init__(
+        self, agent, env, schedule, seeds, seed, out, buffer, seed_mode, about, quiet
+    ):
+        """Check everything that can be checked before anything is compiled.
+
+        Raises:
+          UserError: as `train`.
+          RunError: as `train`.
+        """
+        self.agent, self.schedule, self.seed, self.out = agent, schedule, seed, out
+        self.display = log.Display(schedule.total, quiet=quiet)
+        self.compiling = 0.0
+        self.numbers = [seed + i for i in range(seeds)]
+        self.axis = Seeds(seed_keys(seed, seeds), seed_mode, self._compiled)
+        self.host = is_host(env)
+        if self.host:
+            from wm.train.host import HostRunner, host_envs
+
+            envs = host_envs(env, self.numbers)
+            self.env = envs[0]
+            self.runner: Any = HostRunner(
+                loop_of(agent, schedule, buffer), envs, self.axis
+            )
+        else:
+            self.env = env
+            self.runner = DeviceRunner(loop_of(agent, schedule, buffer), env, self.axis)
+        self.shapes = self.runner.shapes()
+        need = memory.need(self.shapes, seeds)
+        memory.check(need, schedule.replay)
+        self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
+        self.continued = rundir.prepare(out, self.config)
+        self._introduce(need)
+        self.checkpoints = Checkpoints(out / "checkpoints")
+        self.stop = False
+
+    def run(self) -> bool:
+        """Train to the end; True where a signal stopped it before."""
+        states, marks = self._states()
+        events = Events(
+            rows=self._rows,
+            progress=self._progress,
+            evaluate=self._evaluate,
+            save=self._save,
+            stop=lambda: self.stop,
+        )
+        begin = time.perf_counter()
+        try:
+            with self._signals():
+                drive(self.runner, states, events, marks)
+        except Interrupted as error:
+            self.display.line(f"{error}; saved. The same command continues")
+            return True
+        finally:
+            self.display.close()
+        self._conclude(time.perf_counter() - begin)
+        return False
+
+    def _states(self) -> tuple[Any, Marks]:
+        """Restored states, or fresh ones in a fresh directory."""
+        targets = {
+            name: tree for i in self.numbers for name, tree in parts(self.shapes, i)
+        }
+        warn = lambda line: self.display.line(f"wm: {line}")
+        restored = self.checkpoints.restore(targets, warn)
+        metrics, scores = self.out / "metrics.jsonl", self.out / "scores.jsonl"
+        before = 0.0
+        if restored is None:
+            for file in (metrics, scores):
+                log.cut(file, {})
+            states, marks = self.runner.init(), Marks()
+        else:
+            trees = [joined(self.shapes, restored.items, i) for i in self.numbers]
+            steps = {i: int(t.step) for i, t in zip(self.numbers, trees, strict=True)}
+            for file in (metrics, scores):
+                log.cut(file, steps)
+            walls = [row.get("time/wall_s") or 0.0 for row in log.read(metrics)]
+            before = max(walls, default=0.0)
+            states = self.runner.restore(trees)
+            marks = Marks(**restored.notes["marks"])
+            self.display.say("continued", f"from step {min(steps.values()):,}")
+        imagined = getattr(self.agent, "imagined_per_update", None)
+        per_update = imagined(self.schedule) if imagined else None
+        self.clock = log.Clock(self.axis.inside, per_update, before)
+        return states, marks
+
+    def _rows(self, rows: list[dict]) -> None:
+        repeat = self.env.spec.action_repeat
+        stamped = []
+        for row in rows:
+            row = {
+                "step": row["step"],
+                "seed": self.numbers[row["seed"]],
+                "frames": row["step"] * repeat,
+            } | {k: v for k, v in row.items() if k not in ("step", "seed")}
+            stamped.append(self.clock.stamp(row))
+            stamped[-1]["time/compile_s"] = self.compiling
+        log.append(self.out / "metrics.jsonl", stamped)
+        self.display.rows(stamped)
+
+    def _progress(self, report: dict[str, np.ndarray]) -> None:
+        steps = report["step"].tolist()
+        for i, number in enumerate(self.numbers):
+            if number not in self.clock.last:
+                self.clock.begin(number, steps[i], int(report["updates"][i]))
+        self.display.progress(steps)
+
+    def _evaluate(self, states: Any, report: dict[str, np.ndarray]) -> None:
+        scores = self.runner.evaluate(states, self.schedule.eval_episodes)
+        rows = score_rows(scores, self.numbers, report["step"].tolist())
+        log.append(self.out / "scores.jsonl", rows)
+        if (report["step"] < self.schedule.total).any():
+            means = " ".join(f"{x:.2f}" for x in scores.returns.mean(1)[:8])
+            step = int(report["step"].min())
+            self.display.say("evaluated", f"{means} at step {step:,}")
+
+    def _save(self, states: Any, report: dict[str, np.ndarray], marks: Marks) -> None:
+        begin = time.perf_counter()
+        notes = {"marks": dataclasses.asdict(marks), "step": report["step"].tolist()}
+        items = (
+            item
+            for i, number in enumerate(self.numbers)
+            for item in parts(self.runner.saved(states, i), number)
+        )
+        self.checkpoints.save(int(report["step"].min()), items, notes)
+        self.clock.add("save", time.perf_counter() - begin)
+
+    def _compiled(self, name: str, seconds: float) -> None:
+        self.display.say("compile", f"{name} {seconds:.1f} s")
+        self.compiling += seconds
+
+    def _introduce(self, need: memory.Need) -> None:
+        spec, seeds = self.env.spec, len(self.numbers)
+        T, updates = self.runner.loop.chunk
+        say, size = self.display.say, memory.megabytes
+        random, best = spec.random_return, spec.optimal_return
+        known = [f"random {random:g}"] if random is not None else []
+        known += [f"optimal {best:g}"] if best is not None else []
+        say("environment", "; ".join([spec.name, *known]))
+        shared = f", {self.axis.mode}" if seeds > 1 else ""
+        say("agent", f"{self.config['agent']['name']} × {seeds} seed(s){shared}")
+        say(
+            "schedule",
+            f"{self.schedule.total:,} steps; {updates} update(s) after every "
+            f"{T} × {self.schedule.envs} steps",
+        )
+        free = f", of {size(need.free)} free" if need.free else ""
+        say("memory", f"replay {size(need.replay)}, learner {size(need.learner)}{free}")
+
+    def _conclude(self, seconds: float) -> None:
+        scores = Run(self.out, self.agent, self.env).scores
+        optimal = self.env.spec.optimal_return
+        known = f" (optimal {optimal:g})" if optimal is not None else ""
+        mean, spread = scores.mean(), scores.mean(1).std()
+        self.display.line(
+            f"done in {log.clock(seconds)}. Scores: {mean:.2f} ± {spread:.2f} over "
+            f"{scores.shape[0]} seeds × {scores.shape[1]} episodes{known}."
+        )
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and the first SIGINT ask for a stop; the second SIGINT interrupts."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number, frame):
+            if self.stop and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.stop = True
+
+        old = {n: signal.signal(n, ask) for n in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+def parts(state: Any, seed: int) -> list[tuple[str, Any]]:
+    """The items that a seed's state is saved as."""
+    return [
+        (f"seed_{seed}_learner", state.replace(buffer=None)),
+        (f"seed_{seed}_replay", state.buffer),
+    ]
+
+
+def joined(shapes: Any, items: dict[str, Any], seed: int) -> Any:
+    """The inverse of `parts`."""
+    learner, replay = (items[name] for name, _ in parts(shapes, seed))
+    return learner.replace(buffer=replay)
+
+
+def score_rows(scores: Any, numbers: list[int], steps: list[int]) -> list[dict]:
+    """Rows of scores.jsonl."""
+    return [
+        {"step": step, "seed": number, "return": float(value), "length": int(length)}
+        for number, step, returns, lengths in zip(
+            numbers, steps, scores.returns, scores.lengths, strict=True
+        )
+        for value, length in zip(returns, lengths, strict=True)
+    ]
+
+
+def is_host(env: Any) -> bool:
+    """Whether `env` is a HostEnv, several of them, or a function that makes them."""
+    if isinstance(env, list | tuple):
+        return True
+    return hasattr(env, "num_envs") or not hasattr(env, "spec")
+
+
+def _schedule(agent: Any, schedule: Schedule | None, steps: int | None) -> Schedule:
+    """The schedule given, or that of the agent's preset, with `steps` as its total.
+
+    Raises:
+      UserError: an impossible value.
+    """
+    if schedule is None:
+        preset = dict(getattr(agent, "schedule", None) or {})
+        known = {field.name for field in dataclasses.fields(Schedule)}
+        wrong = sorted(preset.keys() - known)
+        if wrong:
+            raise UserError(f"the preset sets an unknown --train.{wrong[0]}")
+        schedule = Schedule(**preset)
+    if steps is not None:
+        schedule = dataclasses.replace(schedule, total=steps)
+    return schedule
+
+
+__all__ = ["Interrupted", "Run", "RunError", "load", "train"]
