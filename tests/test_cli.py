@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 from typing import Any, Literal
 
 import pytest
@@ -166,6 +167,9 @@ def test_bugs_keep_their_traceback(monkeypatch, capsys):
         run(monkeypatch, capsys, ZeroDivisionError())
 
 
+CATCH = "train dreamer_v3 --env pixels/catch --out nowhere"
+
+
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
@@ -179,6 +183,27 @@ def test_bugs_keep_their_traceback(monkeypatch, capsys):
         ("eval . --episods 1", 2, "no option --episods. Did you mean --episodes?"),
         ("report", 2, "wm report needs at least one RUN"),
         ("doctor --quik", 2, "no option --quik"),
+        ("train dreamr", 2, 'no system "dreamr". '),
+        ("train --env pixels/catch", 2, "wm train needs a SYSTEM first"),
+        ("train dreamer_v3", 2, "wm train needs --env NAME (`wm list envs`)"),
+        (f"{CATCH} extra", 2, 'unexpected word "extra"'),
+        (f"{CATCH} --preset dem", 2, 'no dreamer_v3 preset "dem". Did you mean demo?'),
+        (
+            f"{CATCH} --agent.dter 3",
+            2,
+            "no option --agent.dter. Did you mean --agent.d",
+        ),
+        (f"{CATCH} --agent.imagine_length 0", 2, "--agent.imagine_length must be at l"),
+        (f"{CATCH} --agent.norm batch", 2, "--agent.norm must be rms or layer or none"),
+        (f"{CATCH} --train.envs 0", 2, "--train.envs must be at least 1, got 0"),
+        (f"{CATCH} --train.envs many", 2, "--train.envs must be a whole number, got m"),
+        (f"{CATCH} --steps 0", 2, "--steps must be at least 1, got 0"),
+        (f"{CATCH} --steps 9 --train.total 9", 2, "--steps and --train.total mean the"),
+        (f"{CATCH} --seeds 0", 2, "--seeds must be at least 1, got 0"),
+        (f"{CATCH} --seed_mode pmap", 2, "--seed_mode must be vmap or loop or shard"),
+        (f"{CATCH} --env.sise 8", 2, "no option --env.sise. Did you mean --env.size?"),
+        (f"{CATCH} --env.rows 1", 2, "--env.rows"),
+        ("train dreamer_v3 --env pixels/cach", 2, 'no environment "pixels/cach". Did'),
     ],
 )
 def test_bad_command_lines(line, code, message, capsys):
@@ -195,7 +220,7 @@ def test_a_folder_without_a_run_is_refused_and_left_alone(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("command", ["", "list", "eval", "report", "doctor"])
+@pytest.mark.parametrize("command", ["", "list", "train", "eval", "report", "doctor"])
 def test_help_prints_and_succeeds(command, capsys):
     assert cli.main([*command.split(), "--help"]) == 0
     assert "usage: wm" in capsys.readouterr().out
@@ -204,3 +229,84 @@ def test_help_prints_and_succeeds(command, capsys):
 def test_version(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("wm ")
+
+
+def test_train_help_shows_meaning_default_and_presets(capsys):
+    line = "train dreamer_v3 --env pixels/catch --preset demo --help"
+    assert cli.main(line.split()) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--agent.imagine_length INT" in text
+    assert "--train.batch_length INT" in text
+    assert "--env.rows INT" in text
+    assert "Steps per sequence that enter the loss. (default: 16)" in text  # demo's
+    assert "agent.deter=2048" in text
+    assert "configs.yaml (size12m)" in text
+
+
+TINY = (
+    "train dreamer_v3 --env pixels/catch --preset demo --agent.deter 16 "
+    "--agent.units 8 --agent.hidden 8 --agent.groups 2 --agent.classes 4 --agent.depth 4 "
+    "--agent.imagine_length 2 --agent.blocks 2 --train.batch_size 2 "
+    "--train.batch_length 4 --train.envs 2 --train.train_ratio 1 --train.prefill 24 "
+    "--train.replay 64 --train.log_steps 8 --train.eval_episodes 3 --steps 40"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    assert cli.main([*TINY.split(), "--out", str(out)]) == 0
+    return out
+
+
+def test_train_writes_run_and_report(trained):
+    names = {path.name for path in trained.iterdir()}
+    wanted = {"config.json", "versions.json", "metrics.jsonl", "scores.jsonl"}
+    assert names >= wanted | {"checkpoints", "report"}
+    assert (trained / "report" / "index.html").stat().st_size > 1000
+    config = json.loads((trained / "config.json").read_text())
+    assert config["command"][:3] == ["wm", "train", "dreamer_v3"]
+    assert config["preset"] == "demo"
+    assert config["schedule"]["total"] == 40
+
+
+def test_another_setting_is_refused_and_the_run_unharmed(trained, capsys):
+    before = {path: path.read_bytes() for path in trained.glob("*.json*")}
+    line = [*TINY.split(), "--out", str(trained), "--agent.free", "2"]
+    assert cli.main(line) == 2
+    text = capsys.readouterr().err
+    assert "--agent.free" in text
+    assert text.count("\n") == 1
+    assert before == {path: path.read_bytes() for path in trained.glob("*.json*")}
+
+
+def test_eval_adds_scores(trained, capsys):
+    before = (trained / "scores.jsonl").read_text().count("\n")
+    assert cli.main(["eval", str(trained), "--episodes", "4"]) == 0
+    assert (trained / "scores.jsonl").read_text().count("\n") == before + 4
+    assert "4 episodes" in capsys.readouterr().out
+
+
+def test_report_of_an_unknown_method_names_the_nearest(trained, capsys):
+    assert cli.main(["report", str(trained), "--against", "dreamer_v33"]) == 2
+    assert "dreamer" in capsys.readouterr().err.lower()
+
+
+def test_report_prints_where_the_page_is(trained, capsys):
+    assert cli.main(["report", str(trained)]) == 0
+    assert "index.html" in capsys.readouterr().out
+
+
+def test_a_folder_with_other_things_is_not_trained_in(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert cli.main([*TINY.split(), "--out", str(tmp_path)]) == 1
+    assert "holds no run" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_unwritable_place_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.main([*TINY.split(), "--out", str(tmp_path / "file" / "run")]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("wm: ")
+    assert text.count("\n") == 1

@@ -30,6 +30,10 @@ def agent(system: str, spec: Any, preset: str = "", **settings: Any) -> Any:
       preset: published settings, joined with `+`.
       **settings: fields of its `Config`; they win over the preset.
 
+    Returns:
+      The agent. Its `schedule` holds what the preset says of a run's budget and
+      cadence, which `wm.train` takes where none is given.
+
     Raises:
       UserError: an unknown name, preset or field, or an impossible value.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from wm import cli_cache
@@ -76,27 +77,49 @@ def _train(system: str, agent_class: Any, values: dict, command: list[str]) -> i
     from wm.presets import compose
     from wm.train.run import train
 
-    run_options = replace(Run(env=""), _group(values, ""), "run")
-    _check_run(run_options)
-    preset = compose(system, run_options.preset)
+    chosen = replace(Run(env=""), _group(values, ""), "run")
+    _check_run(chosen)
+    preset = compose(system, chosen.preset)
     config = settings(agent_class.Config, preset.agent, _group(values, "agent"))
-    schedule = _schedule(preset, values, run_options)
-    env_values = {**_applicable(run_options, preset), **_group(values, "env")}
-    env = _environment(run_options, schedule, env_values)
+    schedule = _schedule(preset, values, chosen)
+    env_values = {**_applicable(chosen, preset), **_group(values, "env")}
+    env = _environment(chosen, schedule, env_values)
+    first = env[0] if isinstance(env, list) else env
     try:
-        agent = agent_class(env.spec, config)
+        agent = agent_class(first.spec, config)
     except ValueError as error:
         raise named(error, config, "agent") from error
     outcome = train(
         agent,
         env,
         schedule,
-        seeds=run_options.seeds,
-        seed=run_options.seed,
-        out=run_options.out or _folder(system, run_options.env),
-        seed_mode=run_options.seed_mode,
+        seeds=chosen.seeds,
+        seed=chosen.seed,
+        out=chosen.out or _folder(system, chosen.env),
+        seed_mode=chosen.seed_mode,
+        about={
+            "system": system,
+            "env_options": env_values,
+            "preset": chosen.preset,
+            "command": command,
+        },
     )
-    return 75 if getattr(outcome, "interrupted", False) else 0
+    if outcome.interrupted:
+        return 75
+    return _report(outcome.path)
+
+
+def _report(path: Any) -> int:
+    """Write the page; a run without one is still a run."""
+    from wm.report import write
+
+    try:
+        page = write([path])
+    except (ImportError, UserError) as error:
+        print(f"wm: no report: {error}", file=sys.stderr)
+        return 1
+    print(f"report: {page}")
+    return 0
 
 
 def settings(config_class: type, preset: dict, typed: dict) -> Any:
@@ -108,43 +131,56 @@ def settings(config_class: type, preset: dict, typed: dict) -> Any:
     return replace(config_class(), {**preset, **typed}, "agent")
 
 
-def _schedule(preset: Any, values: dict, run_options: Run) -> Any:
+def _schedule(preset: Any, values: dict, chosen: Run) -> Any:
     from wm.train.schedule import Schedule
 
     typed = _group(values, "train")
-    if run_options.steps is not None:
+    if chosen.steps is not None:
         if "total" in typed:
             raise UserError("--steps and --train.total mean the same; give one")
-        typed["total"] = run_options.steps
+        typed["total"] = chosen.steps
     return replace(Schedule(), {**preset.schedule, **typed}, "train")
 
 
-def _check_run(run_options: Run) -> None:
-    if not run_options.env:
+def _check_run(chosen: Run) -> None:
+    if not chosen.env:
         raise UserError("wm train needs --env NAME (`wm list envs`)")
     for name, least in {"seeds": 1, "seed": 0, "steps": 1}.items():
-        value = getattr(run_options, name)
+        value = getattr(chosen, name)
         if value is not None and value < least:
             raise UserError(f"--{name} must be at least {least}, got {value}")
 
 
-def _environment(run_options: Run, schedule: Any, env_values: dict) -> Any:
+def _environment(chosen: Run, schedule: Any, env_values: dict) -> Any:
+    """An `Env`, or a `HostEnv` (one for each of several seeds)."""
     from wm import envs
     from wm.envs.registry import is_host
 
-    given = dict(env_values)
-    if is_host(run_options.env):
-        given = {"num_envs": schedule.envs, "seed": run_options.seed, **given}
-    return envs.make(run_options.env, **given)
+    given, count = [dict(env_values)], 1
+    if is_host(chosen.env):
+        count = chosen.seeds
+        given = [
+            {"num_envs": schedule.envs, "seed": chosen.seed + i, **env_values}
+            for i in range(count)
+        ]
+    try:
+        each = [envs.make(chosen.env, **values) for values in given]
+    except UserError:
+        raise
+    except ValueError as error:
+        word = str(error).split()[0]
+        prefix = "--env." if f"env.{word}" in env_options(chosen.env) else ""
+        raise UserError(f"{prefix}{error}") from error
+    return each if count > 1 else each[0]
 
 
-def _applicable(run_options: Run, preset: Any) -> dict[str, Any]:
+def _applicable(chosen: Run, preset: Any) -> dict[str, Any]:
     """The preset's environment options that this environment takes; says which not."""
-    known = env_options(run_options.env)
+    known = env_options(chosen.env)
     left_out = [name for name in preset.env if f"env.{name}" not in known]
     if left_out:
-        line = f"  note         {run_options.env} has no option {', '.join(left_out)}"
-        print(f"{line}; preset {run_options.preset} sets it", file=sys.stderr)
+        line = f"  note         {chosen.env} has no option {', '.join(left_out)}"
+        print(f"{line}; preset {chosen.preset} sets it", file=sys.stderr)
     return {name: v for name, v in preset.env.items() if name not in left_out}
 
 
@@ -242,20 +278,39 @@ def _help(system: str, config_class: type, env: str, preset_name: str) -> int:
         ("train", Schedule, replace(Schedule(), preset.schedule, "train")),
     ]
     if env:
-        group = dataclasses.make_dataclass("Environment", _help_fields(env))
+        group = dataclasses.make_dataclass("Environment", _help_fields(env, preset.env))
         named_env = Annotated[group, tyro.conf.arg(name="env")]
         fields.insert(1, ("environment", named_env, group()))
-    cls = dataclasses.make_dataclass("Train", fields, bases=(Run,), kw_only=True)
-    default = cls(env=env or tyro.MISSING, preset=preset_name)
-    lines = [f"Train {system}. Presets:"]
-    lines += [f"{name}: {one.source}" for name, one in of(system).items()]
-    show_help(cls, default, f"wm train {system}", "\n\n".join(lines))
+    defaults = {name: value for name, _, value in fields}
+    cls = dataclasses.make_dataclass(
+        "Train",
+        [(name, hint) for name, hint, _ in fields],
+        bases=(Run,),
+        kw_only=True,
+        frozen=True,
+    )
+    default = cls(env=env or tyro.MISSING, preset=preset_name, **defaults)
+    about = "Defaults are those of --preset, where it is given."
+    show_help(cls, default, f"wm train {system}", f"Train {system}. {about}")
     if not env:
         print("--env.OPTION: with --env NAME this help lists them.")
+    print(f"presets of {system}, joined with + (later ones win):")
+    for name, one in of(system).items():
+        print(f"  {name:<12} {_values(one)}\n{'':<15}{one.source}")
     return 0
 
 
-def _help_fields(env: str) -> list[tuple[str, Any, Any]]:
+def _values(preset: Any) -> str:
+    """What a preset sets, as options without dashes."""
+    groups = {"agent": preset.agent, "train": preset.schedule, "env": preset.env}
+    return " ".join(
+        f"{group}.{name}={value}".replace(" ", "")
+        for group, values in groups.items()
+        for name, value in values.items()
+    )
+
+
+def _help_fields(env: str, preset: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Fields for the options of an environment, with the help of its docstring."""
     import docstring_parser
     import tyro
@@ -269,7 +324,7 @@ def _help_fields(env: str) -> list[tuple[str, Any, Any]]:
     for parameter in _parameters(env):
         help_text = tyro.conf.arg(help=meaning.get(parameter.name, ""))
         hint = Annotated[_hint(parameter), help_text]
-        default = parameter.default
+        default = preset.get(parameter.name, parameter.default)
         if default is parameter.empty:
             default = tyro.MISSING
         found.append((parameter.name, hint, dataclasses.field(default=default)))
