@@ -63,13 +63,14 @@ def record(path: str | Path, rows: Iterable[dict[str, Any]]) -> list[dict[str, A
     """Print rows and merge them into a results file.
 
     Args:
-      path: a file name below `benchmarks/results`, or an absolute path.
+      path: a file name; it lies in `benchmarks/results`, for an accelerator in a
+        folder of its name, or anywhere if the path is absolute.
       rows: as `row` makes them; missing keys are filled with None.
 
     Returns:
       The complete rows, as written.
     """
-    path = RESULTS / path
+    path = RESULTS / folder() / path
     rows = [{**row("", "", 0.0, ""), **given, **conditions()} for given in rows]
     written = {(given["name"], given["case"]) for given in rows}
     old = json.loads(path.read_text()) if path.exists() else []
@@ -77,12 +78,20 @@ def record(path: str | Path, rows: Iterable[dict[str, Any]]) -> list[dict[str, A
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([*kept, *rows], indent=1) + "\n")
     for given in rows:
-        ratio = f"  ({given['ratio']:.2f} of peer)" if given["ratio"] else ""
+        ratio = f"  (ratio {given['ratio']:.2f})" if given["ratio"] else ""
         print(
             f"{given['name']:<32} {given['case']:<36} "
             f"{given['value']:>14,.4g} {given['unit']}{ratio}"
         )
     return rows
+
+
+def folder() -> str:
+    """Where results of this device lie: "" for a CPU, else like "nvidia-h100"."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return ""
+    return "-".join(device.device_kind.lower().split()[:2])
 
 
 def conditions() -> dict[str, Any]:
