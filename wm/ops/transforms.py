@@ -98,9 +98,9 @@ class TwoHot:
     def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
         """Cross-entropy f32 `[…]` of logits `[…, num_bins]` to a constant target.
 
-        The target gets no gradient. Only two logits are read beside the logsumexp:
-        half the time of the sum over a dense label, and a fifth where two targets
-        share the logits (CPU, `[16384, 255]`, with gradient: 4.5 against 8.1 ms).
+        The target gets no gradient. Beside the logsumexp only two logits are read: on
+        one CPU core, `[16384, 255]` with gradient, 4.2 against 8.1 ms for a sum over
+        the dense label. Inside a compiled loop both take the same time.
         """
         chex.assert_axis_dimension(logits, -1, self.num_bins)
         chex.assert_shape(target, logits.shape[:-1])
