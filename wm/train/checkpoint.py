@@ -241,7 +241,7 @@ def plain_shape(leaf: Any) -> tuple[tuple[int, ...], np.dtype]:
 
 def checksum(array: np.ndarray) -> int:
     """CRC of the bytes."""
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _typed(array: np.ndarray, entry: dict[str, Any]) -> Any:

@@ -18,8 +18,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from wm.data.host_replay import HostReplay
+from wm.data.replay import Replay
 from wm.envs import statistics
 from wm.envs.batched import Batched, batch
+from wm.errors import UserError
 from wm.train.schedule import Schedule
 from wm.types import Key, Metrics, Step, TimeStep, Tree
 
@@ -101,11 +104,15 @@ class Loop:
         """The state before the first action."""
         key_agent, key_env, key = jax.random.split(key, 3)
         agent = self.agent.init(key_agent)
-        B = self.schedule.envs
-        env_state, timestep = env.reset(key_env, B)
+        env_state, timestep = env.reset(key_env, self.schedule.envs)
+        buffer = self.buffer.init(self.example(agent, timestep))
+        sums = self.empty_sums(agent, buffer)
+        return self.begin(agent, env_state, timestep, buffer, sums, key)
+
+    def begin(self, agent, env_state, timestep, buffer, sums, key: Key) -> TrainState:
+        """The state of these parts, before the first action."""
+        B = timestep.reward.shape[0]
         carry = self.agent.start(self.agent.actor(agent), B)
-        example = act_shapes(self.agent, agent, carry, timestep)
-        buffer = self.buffer.init(example)
         zero = jnp.zeros((), jnp.int32)
         return TrainState(
             agent=agent,
@@ -114,7 +121,7 @@ class Loop:
             carry=carry,
             buffer=buffer,
             stats=statistics.update(statistics.init(B), timestep),
-            sums=self.empty_sums(agent, buffer),
+            sums=sums,
             key=key,
             step=zero,
             chunks=zero,
@@ -184,16 +191,19 @@ class Loop:
         loop = (state.env, state.timestep, state.carry, state.stats, state.step)
         loop, steps = jax.lax.scan(body, loop, jax.random.split(key, self.chunk[0]))
         env_state, timestep, carry, stats, step = loop
-        steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
-        last = timestep._replace(private=None)
         return state.replace(
-            buffer=self.buffer.add(state.buffer, steps, last),
+            buffer=self.add(state.buffer, steps, timestep),
             env=env_state,
             timestep=timestep,
             carry=carry,
             stats=stats,
             step=step,
         )
+
+    def add(self, buffer: Tree, steps: Step, last: TimeStep) -> Tree:
+        """The buffer after `steps` `[T, B, …]` and the time step after them."""
+        steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
+        return self.buffer.add(buffer, steps, last._replace(private=None))
 
     def label(self, state: TrainState, key: Key) -> TrainState:
         """Write what the agent says of the newest W steps: outcomes, priorities."""
@@ -225,6 +235,18 @@ class Loop:
         for name in sorted(feedback):
             buffer = self.buffer.write(buffer, feedback[name])
         return agent, buffer, as_float(metrics)
+
+    def example(self, agent: Tree, timestep: TimeStep) -> Step:
+        """Shapes of the first stored step, `[B, …]`, without computing it."""
+
+        def first(state, timestep):
+            actor = self.agent.actor(state)
+            carry = self.agent.start(actor, timestep.reward.shape[0])
+            key = jax.random.key(0)
+            act = self.agent.act(actor, key, carry, timestep, "prefill")
+            return Step(timestep._replace(private=None), *act[1:])
+
+        return cast(Step, jax.eval_shape(first, agent, timestep))
 
     def empty_sums(self, agent: Tree, buffer: Tree) -> Metrics:
         """Zeros for every metric that `update` returns."""
@@ -258,33 +280,30 @@ def loop_of(agent: Any, schedule: Schedule, buffer: Any = None) -> Loop:
 
 
 def default_buffer(agent: Any, schedule: Schedule) -> Any:
-    """`agent.buffer(schedule)` where there is one, else uniform replay."""
-    if hasattr(agent, "buffer"):
-        return agent.buffer(schedule)
-    from wm.data.host_replay import HostReplay
-    from wm.data.replay import Replay
+    """`agent.buffer(schedule)` where there is one, else uniform replay.
 
+    Raises:
+      UserError: the agent's own buffer has no form in host memory.
+    """
+    host = schedule.replay_tier == "host"
+    if hasattr(agent, "buffer"):
+        buffer = agent.buffer(schedule)
+        if not host or isinstance(buffer, HostReplay):
+            return buffer
+        if isinstance(buffer, Replay):
+            return HostReplay(buffer.capacity, buffer.length, buffer.newest_first)
+        raise UserError(
+            "--train.replay_tier host: this agent's buffer is on the device"
+        )
     batches = agent.batches(schedule)
     lengths = [L for name, (_, L) in batches.items() if name not in RESERVED]
-    replay = HostReplay if schedule.replay_tier == "host" else Replay
-    return replay(capacity=schedule.replay, length=max(lengths, default=1))
+    length = max(lengths, default=1)
+    return (HostReplay if host else Replay)(capacity=schedule.replay, length=length)
 
 
 def batched(env: Any) -> Batched:
     """`env` as a batch with its default autoreset; a batch stays as it is."""
     return env if isinstance(env, Batched) else batch(env)
-
-
-def act_shapes(agent: Any, state: Tree, carry: Tree, timestep: TimeStep) -> Step:
-    """Shapes of the first stored step, `[B, …]`, without computing it."""
-
-    def first(state, carry, timestep):
-        key = jax.random.key(0)
-        actor = agent.actor(state)
-        _, action, extras = agent.act(actor, key, carry, timestep, "prefill")
-        return Step(timestep._replace(private=None), action, extras)
-
-    return cast(Step, jax.eval_shape(first, state, carry, timestep))
 
 
 def as_float(metrics: Metrics) -> Metrics:

@@ -15,14 +15,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from wm.errors import RunError, UserError
-from wm.train import log, memory, rundir
+from wm.train import evaluate, log, memory, rundir
 from wm.train.checkpoint import Checkpoints
 from wm.train.device import DeviceRunner
 from wm.train.drive import Events, Interrupted, Marks, drive
-from wm.train.loop import loop_of
+from wm.train.host import HostRunner
+from wm.train.host_env import AsHost, host_envs
+from wm.train.loop import Loop, loop_of
 from wm.train.results import Run
 from wm.train.schedule import Schedule
 from wm.train.seeds import SeedMode, Seeds, seed_keys
@@ -109,18 +112,8 @@ class Session:
         self.compiling = 0.0
         self.numbers = [seed + i for i in range(seeds)]
         self.axis = Seeds(seed_keys(seed, seeds), seed_mode, self._compiled)
-        self.host = is_host(env)
-        if self.host:
-            from wm.train.host import HostRunner, host_envs
-
-            envs = host_envs(env, self.numbers)
-            self.env = envs[0]
-            self.runner: Any = HostRunner(
-                loop_of(agent, schedule, buffer), envs, self.axis
-            )
-        else:
-            self.env = env
-            self.runner = DeviceRunner(loop_of(agent, schedule, buffer), env, self.axis)
+        loop = loop_of(agent, schedule, buffer)
+        self.env, self.runner = env, self._runner(loop, env)
         self.shapes = self.runner.shapes()
         need = memory.need(self.shapes, seeds)
         memory.check(need, schedule.replay)
@@ -129,6 +122,25 @@ class Session:
         self._introduce(need)
         self.checkpoints = Checkpoints(out / "checkpoints")
         self.stop = False
+
+    def _runner(self, loop: Loop, env: Any) -> Any:
+        """On the device, unless environment or replay are not."""
+        if not is_host(env) and self.schedule.replay_tier == "device":
+            return DeviceRunner(loop, env, self.axis)
+        if self.axis.mode != "loop":
+            self.axis = Seeds(self.axis.keys, "loop", self._compiled)
+        if is_host(env):
+            envs = host_envs(env, self.numbers)
+            self.env = envs[0]
+            second = lambda: rundir.evaluation_env(self.config)
+            return HostRunner(loop, envs, self.axis, second)
+        keys = [
+            jax.random.fold_in(key, rundir.EVALUATION_SEED) for key in self.axis.keys
+        ]
+        envs = [AsHost(env, self.schedule.envs, key) for key in keys]
+        _, rows = evaluate.waves(self.schedule.eval_episodes)
+        second = lambda: AsHost(env, rows, jax.random.fold_in(keys[0], 1))
+        return HostRunner(loop, envs, self.axis, second)
 
     def run(self) -> bool:
         """Train to the end; True where a signal stopped it before."""
@@ -174,7 +186,8 @@ class Session:
             before = max(walls, default=0.0)
             states = self.runner.restore(trees)
             marks = Marks(**restored.notes["marks"])
-            self.display.say("continued", f"from step {min(steps.values()):,}")
+            anew = "; environments begin new episodes" if is_host(self.env) else ""
+            self.display.say("continued", f"from step {min(steps.values()):,}{anew}")
         imagined = getattr(self.agent, "imagined_per_update", None)
         per_update = imagined(self.schedule) if imagined else None
         self.clock = log.Clock(self.axis.inside, per_update, before)

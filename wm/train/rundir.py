@@ -24,6 +24,9 @@ from wm.train.schedule import Schedule
 FORMAT = 1
 """Of the directory."""
 
+EVALUATION_SEED = 1_000_003
+"""Distance of the seeds of evaluation from those of training."""
+
 CONFIG = "config.json"
 MAY_GROW = "schedule.total"
 """The one setting that a continued run may change."""
@@ -187,6 +190,21 @@ def rebuild_env(config: dict[str, Any]) -> Any:
     if json.loads(json.dumps(spec_of(env.spec))) != entry["spec"]:
         raise RunError(f"{entry['name']} is not what the run was trained on: pass env=")
     return env
+
+
+def evaluation_env(config: dict[str, Any]) -> Any:
+    """A second host environment of the same name, with seeds of its own.
+
+    None where it has no name that `make` knows.
+    """
+    from wm.envs.registry import is_host, make
+    from wm.envs.table import ENVS
+
+    name, options = config["env"]["name"], dict(config["env"]["options"])
+    if name not in ENVS or not is_host(name):
+        return None
+    options |= {"seed": config["seed"] + EVALUATION_SEED}
+    return make(name, **{"num_envs": config["schedule"]["envs"], **options})
 
 
 def rebuild_agent(config: dict[str, Any], spec: Any) -> Any:

@@ -1,0 +1,383 @@
+"""`train_host`: environments, or replay, outside the device.
+
+The same agents, the same order and the same ratio as on the device. One thing differs
+where `overlap` is on: a chunk's updates run while the environments take the last step
+of the next chunk, so acting lags one chunk behind learning. What is sampled and written
+is the same, and nothing depends on timing.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from wm.data.host_replay import HostReplay
+from wm.envs import statistics
+from wm.errors import UserError
+from wm.train import evaluate
+from wm.train.drive import Events, drive
+from wm.train.host_env import host_envs, timestep_of
+from wm.train.loop import Loop, TrainState, as_float, cleared, loop_of, report
+from wm.train.schedule import Schedule
+from wm.train.seeds import Seeds, own
+from wm.types import Key, Step, TimeStep, Tree
+
+
+@dataclasses.dataclass
+class HostState:
+    """One seed, mutable: what is on the device, and replay where it is not."""
+
+    train: TrainState
+    """`env` is empty; `buffer` too where replay is on the host."""
+    replay: Any = None
+
+
+class HostRunner:
+    """Runs every seed in its own `HostEnv`, one seed after another."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        envs: Sequence[Any],
+        seeds: Seeds,
+        eval_env: Callable[[], Any] | None = None,
+        overlap: bool = True,
+    ):
+        """Reset the environments; compiles nothing yet.
+
+        Args:
+          loop: agent, buffer and schedule.
+          envs: a `HostEnv` per seed, each of `schedule.envs` instances.
+          seeds: keys.
+          eval_env: makes the environments that evaluation plays in; without it, or
+            if it returns None, those of training, which then begin new episodes.
+          overlap: see the module.
+
+        Raises:
+          UserError: another number of instances than `schedule.envs`.
+        """
+        wrong = [env for env in envs if env.num_envs != loop.schedule.envs]
+        if wrong:
+            raise UserError(
+                f"--train.envs is {loop.schedule.envs}, the environment has "
+                f"{wrong[0].num_envs} instances"
+            )
+        self.loop, self.envs, self.seeds = loop, envs, seeds
+        self.overlap = overlap
+        self.on_host = isinstance(loop.buffer, HostReplay)
+        self._eval_env, self._eval = eval_env, None
+        self._first = [timestep_of(env.reset()) for env in envs]
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "wm-learn")
+        agent = loop.agent
+        act = lambda mode: self._program(
+            f"act ({mode})",
+            lambda state, key, carry, timestep: agent.act(
+                agent.actor(state), key, carry, timestep, mode
+            ),
+        )
+        self._act = {"prefill": act("prefill"), "train": act("train")}
+        self._split = jax.jit(self._keys, static_argnums=1)
+        self._absorb = self._program("add", self._absorbed, 0)
+        self._learn = self._program("train", self._learned, 0)
+        self._cleared = jax.jit(cleared, donate_argnums=0)
+        self._report = jax.jit(report)
+        self._update = self._program("train", self._updated, (0, 1))
+        none: Any = None  # these functions ignore the environment
+        self._fit = self._program("fit", lambda s: loop.fit(none, s), 0)
+        reanalyse = lambda s: loop.reanalyse(none, s)
+        self._reanalyse = self._program("reanalyse", reanalyse, 0)
+
+    def shapes(self) -> Any:
+        """Shapes of one seed's saved state."""
+        build = lambda key, timestep: self._begin(key, timestep)[0]
+        shapes = jax.eval_shape(build, jax.random.key(0), self._first[0])
+        if not self.on_host:
+            return shapes
+        return shapes.replace(buffer=self.loop.buffer.state(self._replay()))
+
+    def init(self) -> list[HostState]:
+        """Every seed before its first action."""
+        begin = jax.jit(lambda key, timestep: self._begin(key, timestep)[0])
+        return [
+            HostState(begin(key, first), self._replay() if self.on_host else None)
+            for key, first in zip(self.seeds.keys, self._first, strict=True)
+        ]
+
+    def restore(self, parts: Sequence[Any]) -> list[HostState]:
+        """States from restored trees. The environments begin new episodes."""
+        states = []
+        for part, first in zip(parts, self._first, strict=True):
+            replay = None
+            if self.on_host:
+                replay = self.loop.buffer.restore(part.buffer)
+                part = part.replace(buffer=())
+            part = jax.tree.map(own, part)
+            states.append(HostState(_restarted(part, first), replay))
+        return states
+
+    def saved(self, states: list[HostState], seed: int) -> Any:
+        """The state of one seed, to be saved."""
+        state = states[seed]
+        if not self.on_host:
+            return state.train
+        return state.train.replace(buffer=self.loop.buffer.state(state.replay))
+
+    def prefill(self, states, chunks: Sequence[int]):
+        """Collect without learning."""
+        for index, count in enumerate(chunks):
+            for _ in range(count):
+                key, keys, _ = self._split(states[index].train.key, "prefill")
+                self._collect(states[index], index, key, keys, "prefill", None)
+        return states
+
+    def interval(self, states, chunks: Sequence[int], clear: Sequence[int]):
+        """Run chunks, seed by seed; the report has arrays `[S]`."""
+        start, reports = time.perf_counter(), []
+        for index, (count, fresh) in enumerate(zip(chunks, clear, strict=True)):
+            state = states[index]
+            state.train = self._cleared(state.train, np.int32(fresh))
+            for _ in range(count):
+                self._chunk(state, index)
+            reports.append(jax.device_get(self._report(state.train)))
+        inside = self.seeds.inside
+        inside["train"] = inside.get("train", 0.0) + time.perf_counter() - start
+        return states, jax.tree.map(lambda *x: np.stack(x), *reports)
+
+    def fit(self, states, due: Sequence[bool]):
+        """Call the agent's `fit` for the seeds that are due."""
+        return self._some(states, due, self._fit)
+
+    def reanalyse(self, states, due: Sequence[bool]):
+        """Call the agent's `reanalyse` for the seeds that are due."""
+        return self._some(states, due, self._reanalyse)
+
+    def evaluate(self, states, num_episodes: int, first_wave: int = 0):
+        """Scores `[S, num_episodes]`."""
+        start, found = time.perf_counter(), []
+        if self._eval_env is not None:
+            self._eval, self._eval_env = self._eval_env(), None
+        for index, state in enumerate(states):
+            train, env = state.train, self._eval or self.envs[index]
+            key = evaluate.evaluation_key(train.key, train.step, first_wave)
+            agent = self.loop.agent
+            found.append(
+                evaluate.evaluate_host(agent, env, train.agent, key, num_episodes)
+            )
+            if env is self.envs[index]:
+                state.train = _restarted(train, timestep_of(env.reset()))
+        inside = self.seeds.inside
+        inside["evaluate"] = inside.get("evaluate", 0.0) + time.perf_counter() - start
+        return evaluate.Scores(*(np.stack(x) for x in zip(*found, strict=True)))
+
+    def _program(self, name: str, fn: Callable, donate: Any = ()) -> Callable:
+        """`fn` jitted; its first call, which compiles, is announced."""
+        jitted, first = jax.jit(fn, donate_argnums=donate), [True]
+
+        def call(*args):
+            if not first:
+                return jitted(*args)
+            first.clear()
+            start = time.perf_counter()
+            out = jax.block_until_ready(jitted(*args))
+            self.seeds.announce(name, time.perf_counter() - start)
+            return out
+
+        return call
+
+    def _begin(self, key: Key, timestep: TimeStep) -> tuple[TrainState, Tree]:
+        """As `Loop.init`, with a time step that has arrived."""
+        loop = self.loop
+        key_agent, _, key = jax.random.split(key, 3)
+        agent = loop.agent.init(key_agent)
+        if self.on_host:
+            buffer, sums = (), self._empty_sums(agent)
+        else:
+            buffer = loop.buffer.init(loop.example(agent, timestep))
+            sums = loop.empty_sums(agent, buffer)
+        return loop.begin(agent, (), timestep, buffer, sums, key), None
+
+    def _replay(self) -> Any:
+        agent = jax.eval_shape(self.loop.agent.init, jax.random.key(0))
+        return self.loop.buffer.init(self.loop.example(agent, self._first[0]))
+
+    def _empty_sums(self, agent: Tree) -> dict[str, jax.Array]:
+        if not self.loop.chunk[1]:
+            return {}
+        replay, key = self._replay(), jax.random.key(0)
+        batches = {
+            name: jax.eval_shape(lambda x: x, self._sampled(replay, N, L))
+            for name, (N, L) in self.loop.update_batches().items()
+        }
+        metrics = jax.eval_shape(self.loop.agent.update, agent, key, batches)[2]
+        return {name: jnp.zeros((), jnp.float32) for name in metrics}
+
+    def _sampled(self, replay: Any, N: int, L: int) -> Any:
+        """A batch of the right shapes; drawn outside any trace."""
+        newest = self.loop.buffer.newest(replay, L)
+        spread = lambda x: np.broadcast_to(x[:1], (N, *x.shape[1:]))
+        return jax.tree.map(spread, newest)
+
+    def _keys(self, key: Key, mode: str):
+        """(next key, T acting keys, (label key, n update keys)), as the device does."""
+        T, updates = self.loop.chunk
+        if mode == "prefill":
+            key, key_act = jax.random.split(key)
+            return key, jax.random.split(key_act, T), None
+        key, key_act, key_label, key_learn = jax.random.split(key, 4)
+        learn = jax.random.split(key_learn, updates) if updates else None
+        return key, jax.random.split(key_act, T), (key_label, learn)
+
+    def _chunk(self, state: HostState, index: int) -> None:
+        """T steps of every environment; updates of this chunk or of the one before."""
+        key, keys, rest = self._split(state.train.key, "train")
+        _, updates = self.loop.chunk
+        before = None
+        if self.overlap and updates:
+            before = lambda: self._catch_up(state, keys_of_updates=rest[1])
+        self._collect(state, index, key, keys, "train", before)
+        if hasattr(self.loop.agent, "label"):
+            state.train = self.loop.label(state.train, rest[0])
+        if updates and not self.overlap:
+            self._learn_now(state, rest[1])
+        train = state.train
+        state.train = train.replace(
+            chunks=train.chunks + 1, since_chunks=train.since_chunks + 1
+        )
+
+    def _catch_up(self, state: HostState, keys_of_updates) -> None:
+        """The updates of the chunk before; none are owed in the first."""
+        if int(state.train.chunks) > 0:
+            self._learn_now(state, keys_of_updates)
+
+    def _collect(self, state, index: int, key, keys, mode: str, before) -> None:
+        """Act and step T times; `before` runs beside the last step."""
+        env, act, train = self.envs[index], self._act[mode], state.train
+        carry, timestep, records = train.carry, train.timestep, []
+        # Programs that run meanwhile consume the state: what is still needed leaves it.
+        state.train = train.replace(key=key, carry=None, timestep=None)
+        for t in range(self.loop.chunk[0]):
+            carry, action, extras = act(state.train.agent, keys[t], carry, timestep)
+            records.append(Step(timestep, action, extras))
+            chosen = np.asarray(action)
+            beside = None
+            if before is not None and t == self.loop.chunk[0] - 1:
+                beside = self._thread.submit(before)
+            timestep = timestep_of(env.step(chosen))
+            if beside is not None:
+                beside.result()
+        if self.on_host:
+            # Axis 1 is time: rows lead in replay.
+            steps = jax.tree.map(lambda *x: np.stack(x, 1), *jax.device_get(records))
+            self.loop.buffer.add(state.replay, steps, timestep)
+        state.train = self._absorb(state.train, records, timestep, carry)
+
+    def _absorbed(self, state: TrainState, records, last: TimeStep, carry):
+        """The state after these records: stored, counted, statistics taken."""
+        stats, step = state.stats, state.step
+        for timestep in [*(r.timestep for r in records[1:]), last]:
+            stats = statistics.update(stats, timestep)
+            step = step + jnp.sum(~timestep.is_first, dtype=jnp.int32)
+        buffer = state.buffer
+        if not self.on_host:
+            steps = jax.tree.map(lambda *x: jnp.stack(x), *records)
+            buffer = self.loop.add(buffer, steps, last)
+        return state.replace(
+            buffer=buffer, stats=stats, step=step, timestep=last, carry=carry
+        )
+
+    def _learn_now(self, state: HostState, keys) -> None:
+        if not self.on_host:
+            state.train = self._learn(state.train, keys)
+            return
+        train, buffer, owed = state.train, self.loop.buffer, []
+        for key in keys:
+            key_update, key_sample = jax.random.split(key)
+            shapes = self.loop.update_batches()
+            batches = {}
+            parts = jax.random.split(key_sample, len(shapes))
+            for part, (name, (N, L)) in zip(parts, shapes.items(), strict=True):
+                _, batches[name] = buffer.sample(state.replay, part, N, L)
+            agent, sums, feedback = self._update(
+                train.agent, train.sums, key_update, batches
+            )
+            train = train.replace(agent=agent, sums=sums)
+            # The device is busy with this update: write what the one before said.
+            self._write(state, owed)
+            owed = [feedback[name] for name in sorted(feedback)]
+        self._write(state, owed)
+        count = len(keys)
+        state.train = train.replace(
+            updates=train.updates + count, since_updates=train.since_updates + count
+        )
+
+    def _write(self, state: HostState, feedback: list) -> None:
+        for each in jax.device_get(feedback):
+            self.loop.buffer.write(state.replay, each)
+
+    def _learned(self, state: TrainState, keys) -> TrainState:
+        learn = lambda state, key: (self.loop.learn(state, key), None)
+        return jax.lax.scan(learn, state, keys)[0]
+
+    def _updated(self, agent: Tree, sums, key: Key, batches):
+        agent, feedback, metrics = self.loop.agent.update(agent, key, batches)
+        metrics = as_float(metrics)
+        return agent, {name: sums[name] + metrics[name] for name in sums}, feedback
+
+    def _some(self, states, due: Sequence[bool], fn: Callable):
+        """Run `fn` for the seeds that are due.
+
+        Raises:
+          UserError: replay is on the host.
+        """
+        if self.on_host:
+            raise UserError("fit and reanalyse need --train.replay_tier device")
+        metrics: dict[str, np.ndarray] = {}
+        for index in np.flatnonzero(due):
+            states[index].train, out = fn(states[index].train)
+            for name, value in jax.device_get(out).items():
+                metrics.setdefault(name, np.full(len(states), np.nan))[index] = value
+        return states, metrics
+
+
+def _restarted(train: TrainState, first: TimeStep) -> TrainState:
+    """The state where the environments have begun new episodes."""
+    first = jax.tree.map(jnp.array, first)
+    return train.replace(timestep=first, stats=statistics.update(train.stats, first))
+
+
+def train_host(
+    agent: Any,
+    env: Any,
+    buffer: Any,
+    schedule: Schedule,
+    key: Key,
+    log: Callable[[list[dict]], None],
+    overlap: bool = True,
+) -> tuple[HostRunner, list[HostState]]:
+    """Train without a run directory in a `HostEnv`, or a list of them.
+
+    Args:
+      agent: any `Agent`.
+      env: a `HostEnv`, or one per seed.
+      buffer: a `Buffer` or `HostReplay`, or None for the agent's own.
+      schedule: budget and cadence.
+      key: one key, or `[S]`.
+      log: called with the rows of every log interval.
+      overlap: see the module.
+
+    Returns:
+      The runner, for evaluation, and the final states.
+    """
+    keys = key[None] if key.ndim == 0 else key
+    envs = host_envs(env, list(range(keys.shape[0])))
+    loop = loop_of(agent, schedule, buffer)
+    runner = HostRunner(loop, envs, Seeds(keys, "loop"), overlap=overlap)
+    states = drive(runner, runner.init(), Events(rows=log))
+    return runner, states
