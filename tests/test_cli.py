@@ -245,8 +245,8 @@ def test_train_help_shows_meaning_default_and_presets(capsys):
 
 TINY = (
     "train dreamer_v3 --env pixels/catch --preset demo --agent.deter 16 "
-    "--agent.units 8 --agent.hidden 8 --agent.groups 2 --agent.classes 4 --agent.depth 4 "
-    "--agent.imagine_length 2 --agent.blocks 2 --train.batch_size 2 "
+    "--agent.units 8 --agent.hidden 8 --agent.groups 2 --agent.classes 4 "
+    "--agent.depth 4 --agent.imagine_length 2 --agent.blocks 2 --train.batch_size 2 "
     "--train.batch_length 4 --train.envs 2 --train.train_ratio 1 --train.prefill 24 "
     "--train.replay 64 --train.log_steps 8 --train.eval_episodes 3 --steps 40"
 )
