@@ -54,7 +54,7 @@ class Brax(struct.PyTreeNode):
 
 def make(
     name: str,
-    backend: str = "spring",
+    backend: str | None = None,
     time_limit: int = EPISODE_LENGTH,
     action_repeat: int = 1,
 ) -> Any:
@@ -62,20 +62,23 @@ def make(
 
     Args:
       name: as Brax registers it.
-      backend: spring, positional, generalized or mjx. Spring is the fastest on a CPU
-        by 2.5 to 7 times; published results mostly use generalized or mjx, and
-        returns of different backends cannot be compared.
+      backend: spring, positional, generalized or mjx; default spring (generalized
+        for swimmer, which has no other). Spring is the fastest on a CPU by 2.5 to 7
+        times; published results mostly use generalized or mjx, and returns of
+        different backends cannot be compared.
       time_limit: simulator steps until truncation.
       action_repeat: simulator steps per action.
 
     Raises:
-      UserError: unknown backend, impossible limit or repeat.
+      UserError: unknown or unsupported backend, impossible limit or repeat.
     """
+    if backend is None:
+        backend = "generalized" if name == "swimmer" else "spring"
     if backend not in BACKENDS:
         allowed = ", ".join(BACKENDS)
         raise UserError(f"backend must be one of {allowed}, got {backend}")
-    _load(name, backend)
     try:
+        _load(name, backend)
         env = wrappers.time_limit(Brax(task=name, backend=backend), time_limit)
         return wrappers.action_repeat(env, action_repeat)
     except ValueError as error:
