@@ -85,7 +85,7 @@ class _GradientWindows(NamedTuple):
 
 _CACHED_ELEMENTS = 2**19
 """Of the larger operand of a kernel gradient, 2 MB in float32. At 256 images 32x32 and
-5x5 kernels of 32 -> 48 channels, parts of 16 take 0.21 s where the whole takes 0.69 (one
+5x5 kernels of 32 -> 48 channels, parts of 16 take 0.21 s, the whole 0.69 (one
 core that multiplies matrices at 110 GFLOP/s; 0.18 s at that rate)."""
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from wm.nets import initializers, norms
-from wm.nets.blocks import block_matmul
+from wm.nets.blocks import block_matmul, block_split, split_bias
 from wm.nets.mlp import Fan, Layer, activation
 from wm.nets.net import Net, from_module
 
@@ -157,12 +157,29 @@ class BlockGru(nn.Module):
         x = BesideBlocks(self.deter, self.blocks, **shared, name="hidden0")(h, x)
         for i in range(1, self.layers):
             x = Layer(self.deter, blocks=self.blocks, **shared, name=f"hidden{i}")(x)
-        gates = Layer(
-            3 * self.deter, blocks=self.blocks, dtype=self.dtype, name="gates"
-        )(x)
-        gates = gates.reshape(*h.shape[:-1], self.blocks, 3, -1)
-        reset, candidate, update = (gates[..., i, :].reshape(h.shape) for i in range(3))
+        gates = BlockGates(self.deter, self.blocks, self.dtype, name="gates")
+        reset, candidate, update = gates(x)
         return gated(h, reset, candidate, update - 1)
+
+
+class BlockGates(nn.Module):
+    """Block-diagonal layer to three vectors `[…, units]`, split within each block.
+
+    `{"kernel" [blocks, D / blocks, 3 units / blocks], "bias" [3 units]}`.
+    """
+
+    units: int
+    blocks: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        shape = (self.blocks, x.shape[-1] // self.blocks, 3 * self.units // self.blocks)
+        kernel = self.param("kernel", initializers.truncated_normal(), shape)
+        bias = self.param("bias", initializers.zeros, (3 * self.units,))
+        outputs = block_split(x.astype(self.dtype), kernel.astype(self.dtype), 3)
+        biases = split_bias(bias.astype(self.dtype), self.blocks, 3)
+        return [y + b for y, b in zip(outputs, biases, strict=True)]
 
 
 class BesideBlocks(nn.Module):
