@@ -21,8 +21,11 @@ from tests.models.tiny import (
 from wm.agents.dreamer_v3 import DreamerV3
 from wm.errors import UserError
 from wm.imagine import act_in
+from wm.models.rssm import RSSM
 from wm.models.rssm_state import pack
+from wm.presets import compose
 from wm.train.schedule import Schedule
+from wm.types import ArraySpec, EnvSpec
 
 MODEL = {"encoder", "core", "prior", "posterior"}
 TERMS = (
@@ -286,6 +289,72 @@ def test_schedule_sets_batches_and_replay():
     assert agent.imagined_per_update(schedule) == 4 * 10 * CONFIG.imagine_length
     replay = agent.buffer(schedule)
     assert (replay.capacity, replay.length, replay.newest_first) == (5_000, 11, True)
+
+
+FIRST = {
+    **compose("dreamer_v3", "v1_2023").agent,
+    **{
+        name: getattr(CONFIG, name)
+        for name in ("deter", "hidden", "units", "classes", "groups", "bins")
+    },
+    "depth": 2,
+}
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+def test_the_agent_of_2023_updates_all_it_has(discrete):
+    """Its continuous actor follows the gradient through the model, which stays."""
+    observation = {"image": ArraySpec((8, 8, 1), "uint8"), "vector": ArraySpec((3,))}
+    action = ArraySpec((), "int32", 4) if discrete else ArraySpec((2,))
+    agent = DreamerV3(
+        EnvSpec(observation, action), dataclasses.replace(CONFIG, **FIRST)
+    )
+    state = agent.init(jax.random.key(0))
+    state = state.replace(params=random_like(state.params))
+    data = batch()
+    image = jnp.zeros((N, L + 1, 8, 8, 1), jnp.uint8)
+    seen = {"image": image, "vector": data.timestep.observation}
+    data = data._replace(timestep=data.timestep._replace(observation=seen))
+    if not discrete:
+        data = data._replace(action=jnp.full((N, L + 1, 2), 0.3))
+    noise = agent.draw(jax.random.key(2), N, L)
+
+    def policy_loss(params):
+        return agent.loss(params, state, noise, data)[1].terms["policy"].mean()
+
+    @jax.jit
+    def both(state):
+        new, _, metrics = agent.learn(state, noise, data)
+        return new, metrics, jax.grad(policy_loss)(state.params)
+
+    new, metrics, gradient = both(state)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), new.params, state.params)
+    assert all(jax.tree.leaves(moved))
+    assert np.isfinite(list(metrics.values())).all()
+    biggest = lambda tree: max(float(jnp.abs(x).max()) for x in jax.tree.leaves(tree))
+    assert biggest(gradient["policy"]["actor"]) > 0
+    assert biggest(gradient["policy"]["critic"]) == 0
+    assert biggest(gradient["model"]) == 0
+
+
+def test_the_start_of_2023_is_learned():
+    model = RSSM(SPEC, dataclasses.replace(CONFIG, learned_start=True))
+    params = random_like(model.init(jax.random.key(0)))
+    state = model.start(params, N)
+    expected = np.tanh(params["model"]["start"]["deter"])
+    np.testing.assert_allclose(state.deter, np.tile(expected, (N, 1)), rtol=1e-6)
+    np.testing.assert_array_equal(state.stoch.sum(-1), 1)
+    data = batch()
+    moved = data.extras["latent"]["deter"].at[:, 0].set(0)
+    other = data._replace(extras={"latent": data.extras["latent"] | {"deter": moved}})
+    model = RSSM(SPEC, dataclasses.replace(model.config, replay_context=False))
+    noise = jnp.full((N, L, CONFIG.groups), 0.5)
+    fit = jax.jit(model.fit)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        fit(params, noise, data).states,
+        fit(params, noise, other).states,
+    )
 
 
 @pytest.mark.parametrize(

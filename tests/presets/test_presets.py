@@ -24,7 +24,7 @@ def spec_for(name: str) -> EnvSpec:
     """Observations and actions of the preset's benchmark."""
     if name == "demo":
         return EnvSpec(ArraySpec((16, 16, 1), "uint8"), ArraySpec((), "int32", 3))
-    if name == "dmc_proprio":
+    if name in ("dmc_proprio", "v1_2023_dmc"):
         return EnvSpec(VECTORS, ArraySpec((6,)))
     if name in ("atari", "procgen"):
         return EnvSpec(ArraySpec((96, 96, 1), "uint8"), DISCRETE)
@@ -114,6 +114,8 @@ def test_every_preset_says_its_source(name):
         ("crafter", 1, 2, 1),
         ("procgen", 16, 1, 1),
         ("demo", 16, 1, 1),
+        ("v1_2023_atari100k", 1, 1, 1),
+        ("v1_2023_dmc", 4, 1, 2),
     ],
 )
 def test_updates_per_decision_are_the_published_ones(name, envs, every, updates):

@@ -117,11 +117,11 @@ class DreamerV3:
         )
 
     def actor(self, state: State) -> Params:
-        """What acting needs: encoder, core, posterior and actor."""
+        """What acting needs: the nets that observe, and the actor."""
         model = state.params["model"]
-        names = ("encoder", "core", "prior", "posterior")
+        names = ("encoder", "core", "prior", "posterior", "start")
         return {
-            "model": {name: model[name] for name in names},
+            "model": {name: model[name] for name in names if name in model},
             "policy": {"actor": state.params["policy"]["actor"]},
         }
 
@@ -143,7 +143,8 @@ class DreamerV3:
     def buffer(self, schedule: Any) -> Replay | HostReplay:
         """Uniform replay that serves every new sequence once, soon."""
         kind = HostReplay if schedule.replay_tier == "host" else Replay
-        return kind(schedule.replay, length=schedule.batch_length + 1)
+        length = schedule.batch_length + 1
+        return kind(schedule.replay, length, self.config.newest_first)
 
     def batches(self, schedule: Any) -> dict[str, tuple[int, int]]:
         """One batch, each sequence with a step of context before it."""
@@ -226,7 +227,9 @@ class DreamerV3:
 
         # Imagination
         shape = batch.timestep.is_first[:, 1:].shape
-        dream = self._dream(params, noise, fit.states, policy or self.behavior.actor)
+        timestep = jax.tree.map(lambda x: x[:, 1:], batch.timestep)
+        actor = policy or self.behavior.actor
+        dream = self._dream(params, noise, fit.states, timestep, actor)
         learned = self.behavior.imagined(params, state.slow_critic, state.scale, dream)
         for name, term in learned.terms.items():
             terms[name] = term.mean(0).reshape(shape)
@@ -236,12 +239,12 @@ class DreamerV3:
             params,
             state.slow_critic,
             self.model.features(fit.states),
-            jax.tree.map(lambda x: x[:, 1:], batch.timestep),
+            timestep,
             learned.returns[0].reshape(shape),
             1 - 1 / config.horizon,
         )
 
-        scales = self._scales()
+        scales = config.scales(self.model.reconstructed)
         assert terms.keys() == scales.keys(), (sorted(terms), sorted(scales))
         means = {name: term.mean() for name, term in terms.items()}
         total = sum(scales[name] * means[name] for name in scales)
@@ -249,9 +252,13 @@ class DreamerV3:
         metrics |= fit.metrics | learned.metrics
         return total, Learned(terms, fit.states, learned.scale, metrics)
 
-    def _dream(self, params: Params, noise: Noise, states, policy: Policy) -> Dream:
+    def _dream(
+        self, params: Params, noise: Noise, states, timestep: TimeStep, policy: Policy
+    ) -> Dream:
         """Roll the policy from every state, in a model that is held fixed."""
         frozen = stop(params)
+        if self.behavior.pathwise:
+            frozen = frozen | {"policy": params["policy"]}
         starts = stop(flatten_batch(states))
         last, _, trajectory = imagine(
             self.model.dynamics,
@@ -262,30 +269,23 @@ class DreamerV3:
             policy.start(frozen, starts.deter.shape[0]),
             self.config.imagine_length,
         )
-        # One batch of predictions over all states is cheaper than one per step.
         every = jax.tree.map(
             lambda before, after: jnp.concatenate([before, after[None]]),
             trajectory.state,
             last,
         )
         features = self.model.features(every)
+        survival = self.model.survival(frozen, features)
+        if not self.config.soft_continue:
+            alive = (timestep.discount != 0).astype(jnp.float32)
+            survival = survival.at[0].set(alive.reshape(-1))
         return Dream(
             states=trajectory.state,
             features=features,
             action=trajectory.action,
             reward=self.model.reward(frozen, features[1:]),
-            survival=self.model.survival(frozen, features),
+            survival=survival,
         )
-
-    def _scales(self) -> dict[str, float]:
-        config = self.config
-        names = ["dyn", "rep", "reward", "continue"]
-        names += [f"rec/{name}" for name in self.model.reconstructed]
-        return config.model_scales(names) | {
-            "policy": config.policy_scale,
-            "value": config.value_scale,
-            "replay_value": config.replay_value_scale,
-        }
 
     def _feedback(self, batch: Batch, states: RSSMState) -> Feedback:
         """Posterior latents to store; the context keeps what it had."""

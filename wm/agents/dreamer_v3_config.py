@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Literal
 
 from wm.models.rssm_config import RSSMConfig, require
 
@@ -19,6 +21,11 @@ class Config(RSSMConfig):
     """Weight of the policy's entropy, per nat (3e-4)."""
     actor_layers: int = 3
     """Hidden layers of the actor (3)."""
+    actor_unimix: float = 0.0
+    """Uniform share of a discrete actor (2023: 0.01; the current code has the option
+    and never applies it)."""
+    pathwise: bool = False
+    """Train a continuous actor by the gradient through the model (2023)."""
     actor_outscale: float = 0.01
     """Factor on the actor's initial output kernel (0.01)."""
     min_std: float = 0.1
@@ -39,8 +46,13 @@ class Config(RSSMConfig):
     """Upper percentile of returns (95)."""
     return_limit: float = 1.0
     """Least range of returns to divide by, in task units (1)."""
+    optimizer: Literal["laprop", "adam"] = "laprop"
+    """One LaProp for everything, or Adam for model, actor and critic each (2023;
+    `agc`, the betas, `epsilon` and `warmup_steps` are then ignored)."""
     learning_rate: float = 4e-5
     """Step size after warm-up (4e-5)."""
+    behavior_learning_rate: float = 3e-5
+    """Step size of actor and critic where each has its own Adam (3e-5)."""
     warmup_steps: int = 1_000
     """Updates over which the step size rises from 0 (1000)."""
     agc: float = 0.3
@@ -58,6 +70,8 @@ class Config(RSSMConfig):
     replay_value_scale: float = 0.3
     """Weight of the critic's loss on replayed states, which trains the model too
     (0.3)."""
+    newest_first: bool = True
+    """Train on every new sequence once before any is drawn at random (2023: no)."""
     learn_model: bool = True
     """For ablation: whether the world model learns at all."""
 
@@ -67,15 +81,28 @@ class Config(RSSMConfig):
             require(name, getattr(self, name) >= 1, "at least 1", self)
         for name in ("trace", "slow_rate", "return_rate"):
             require(name, 0 <= getattr(self, name) <= 1, "in [0, 1]", self)
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "actor_unimix"):
             require(name, 0 <= getattr(self, name) < 1, "in [0, 1)", self)
         for name in ("entropy", "warmup_steps", "slow_regularizer", "policy_scale"):
             require(name, getattr(self, name) >= 0, "at least 0", self)
         for name in ("value_scale", "replay_value_scale", "actor_outscale"):
             require(name, getattr(self, name) >= 0, "at least 0", self)
+        require(
+            "behavior_learning_rate", self.behavior_learning_rate > 0, "positive", self
+        )
         for name in ("learning_rate", "agc", "epsilon", "return_limit", "min_std"):
             require(name, getattr(self, name) > 0, "positive", self)
         above = self.max_std >= self.min_std
         require("max_std", above, f"at least min_std {self.min_std}", self)
         ordered = 0 <= self.return_low < self.return_high <= 100
         require("return_low", ordered, "below return_high, both in [0, 100]", self)
+
+    def scales(self, reconstructed: Iterable[str]) -> dict[str, float]:
+        """Weight of every loss term, with one per reconstructed array."""
+        names = ["dyn", "rep", "reward", "continue"]
+        names += [f"rec/{name}" for name in reconstructed]
+        return self.model_scales(names) | {
+            "policy": self.policy_scale,
+            "value": self.value_scale,
+            "replay_value": self.replay_value_scale,
+        }

@@ -23,6 +23,8 @@ def behavior(spec: EnvSpec, config: Config, model: RSSM) -> ActorCritic:
         units=config.units,
         act=config.act,
         norm=config.norm,
+        bias=config.bias,
+        fan=config.fan,
         dtype=config.dtype,
     )
     critic = head(config.critic_layers, outscale=0.0)
@@ -36,6 +38,7 @@ def behavior(spec: EnvSpec, config: Config, model: RSSM) -> ActorCritic:
         spec=action,
         min_std=config.min_std,
         max_std=config.max_std,
+        unimix=config.actor_unimix,
     )
     return ActorCritic(
         actor=actor,
@@ -50,11 +53,27 @@ def behavior(spec: EnvSpec, config: Config, model: RSSM) -> ActorCritic:
         trace=config.trace,
         entropy=config.entropy,
         regularizer=config.slow_regularizer,
+        pathwise=config.pathwise and not action.discrete,
     )
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """One for all parameters."""
+    """LaProp for all parameters, or an Adam for the model, the actor and the critic.
+
+    Source: e3f0224 (`_make_opt`); 8fa35f8 (`model_opt`, `actor_opt`, `critic_opt`).
+    """
+    if config.optimizer == "adam":
+        adam = lambda clip, rate, epsilon: optax.chain(
+            optax.clip_by_global_norm(clip), optax.adam(rate, eps=epsilon)
+        )
+        rate = config.behavior_learning_rate
+        parts = {
+            "model": adam(1000.0, config.learning_rate, 1e-8),
+            "actor": adam(100.0, rate, 1e-5),
+            "critic": adam(100.0, rate, 1e-5),
+        }
+        labels = {"model": "model", "policy": {"actor": "actor", "critic": "critic"}}
+        return optax.partition(parts, labels)
     return optimizers.laprop(
         config.learning_rate,
         warmup_steps=config.warmup_steps,

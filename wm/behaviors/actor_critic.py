@@ -37,6 +37,8 @@ class Actor(NamedTuple):
     """Least standard deviation of a continuous action (DreamerV3: 0.1)."""
     max_std: float = 1.0
     """Greatest (DreamerV3: 1)."""
+    unimix: float = 0.0
+    """Uniform share of a discrete action's distribution; not with `legal`."""
 
     def start(self, params: Params, batch: int) -> tuple:
         """No memory."""
@@ -46,7 +48,8 @@ class Actor(NamedTuple):
         self, params: Params, key: Key, carry: tuple, x: Tree
     ) -> tuple[tuple, jax.Array, dict[str, Tree]]:
         """Sample; `key` may be noise as `draw` makes it."""
-        action = self.distribution(params, x).sample(key)
+        # The gradient of an action does not flow back through the state it is for.
+        action = self.distribution(params, stop(x)).sample(key)
         return carry, action.astype(self.spec.dtype), {}
 
     def draw(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
@@ -66,7 +69,7 @@ class Actor(NamedTuple):
             legal = getattr(state, "legal", None)
             if legal is not None:
                 outputs = jnp.where(legal, outputs, -jnp.inf)
-            return distributions.Categorical(outputs)
+            return distributions.Categorical(outputs, self.unimix)
         mean, stddev = outputs
         return distributions.BoundedNormal(mean, stddev, self.min_std, self.max_std)
 

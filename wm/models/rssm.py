@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from wm.errors import UserError
-from wm.models import rssm_core
+from wm.models import rssm_codec, rssm_core
 from wm.models.headless import Headless
 from wm.models.late_gradients import plain_linear, scan_late
 from wm.models.rssm_config import RSSMConfig, action_size, scalar_bins
@@ -61,7 +61,10 @@ class RSSM:
         core = {"block_gru": rssm_core.block_core, "norm_gru": rssm_core.norm_core}
         self._core = core[config.core](config, self._actions)
         latent = config.groups * config.classes
-        shared = {"act": config.act, "norm": config.norm, "dtype": config.dtype}
+        shared = {
+            name: getattr(config, name)
+            for name in ("act", "norm", "bias", "fan", "dtype")
+        }
         layers = functools.partial(mlp, units=config.hidden, out=latent, **shared)
         self._prior, self._posterior = layers(config.prior_layers), layers(1)
         head = functools.partial(
@@ -71,9 +74,9 @@ class RSSM:
         self._continue = heads.binary_head(head())
         self._two_hot = scalar_bins(config)
         try:
-            self._codec = config.codec()
-            self._encoder = codec.encoder(spec.observation, self._codec)
-            self._decoder = codec.decoder(spec.observation, self._codec)
+            self._codec = config.codec_config()
+            nets = rssm_codec.build(spec.observation, config, self._codec)
+            self._encoder, self._decoder = nets
         except ValueError as error:
             raise UserError(f"--agent.multipliers, --agent.depth: {error}") from error
 
@@ -102,27 +105,28 @@ class RSSM:
         params = {"encoder": self._encoder.init(keys["encoder"], observation)}
         tokens = jax.eval_shape(self._encoder.apply, params["encoder"], observation)
         read = jax.ShapeDtypeStruct((1, h.shape[1] + tokens.shape[1]), jnp.float32)
-        return {
-            "model": params
-            | {
-                "core": self._core.init(keys["core"]),
-                "prior": self._prior.init(keys["prior"], h),
-                "posterior": self._posterior.init(keys["posterior"], read),
-                "decoder": self._decoder.init(keys["decoder"], h, z),
-                "reward": self._reward.init(keys["reward"], x),
-                "continue": self._continue.init(keys["continue"], x),
-            }
+        params |= {
+            "core": self._core.init(keys["core"]),
+            "prior": self._prior.init(keys["prior"], h),
+            "posterior": self._posterior.init(keys["posterior"], read),
+            "decoder": self._decoder.init(keys["decoder"], h, z),
+            "reward": self._reward.init(keys["reward"], x),
+            "continue": self._continue.init(keys["continue"], x),
         }
+        if config.learned_start:
+            params["start"] = {"deter": jnp.zeros(config.deter)}
+        return {"model": params}
 
     def start(self, params: Params, batch: int) -> RSSMState:
-        """h and z all zero."""
+        """h and z all zero, or as learned, z then the prior's mode."""
         config, dtype = self.config, jnp.dtype(self.config.dtype)
         legal = jnp.ones((batch, self._actions), bool) if self.spec.legal else None
-        return RSSMState(
-            deter=jnp.zeros((batch, config.deter), dtype),
-            stoch=jnp.zeros((batch, config.groups, config.classes), dtype),
-            legal=legal,
-        )
+        deter = jnp.zeros((batch, config.deter), dtype)
+        stoch = jnp.zeros((batch, config.groups, config.classes), dtype)
+        if config.learned_start:
+            deter = deter + jnp.tanh(params["model"]["start"]["deter"]).astype(dtype)
+            stoch = self._latent(self.prior(params, deter)).mode().astype(dtype)
+        return RSSMState(deter=deter, stoch=stoch, legal=legal)
 
     def encode(self, params: Params, timestep: TimeStep) -> TimeStep:
         """The time step with tokens `[…, K]` as its observation."""
@@ -148,7 +152,8 @@ class RSSM:
 
     def decode(self, params: Params, state: RSSMState) -> Tree:
         """Most likely observation, in the types of the spec."""
-        predictions = self.reconstruct(params, state)
+        decoder = params["model"]["decoder"]
+        predictions = self._decoder.apply(decoder, state.deter, flat(state.stoch))
         return codec.observation_of(self.spec.observation, self._codec, predictions)
 
     def legal(self, params: Params, state: RSSMState) -> jax.Array:
@@ -189,9 +194,9 @@ class RSSM:
 
     def predict(self, params: Params, state: RSSMState) -> Prediction:
         """What arriving in `state` earned, in the environment's own terms."""
-        x = self.features(state)
-        gamma = 1 - 1 / self.config.horizon if self.config.soft_continue else 1.0
-        alive = self.survival(params, x)
+        x, config = self.features(state), self.config
+        gamma = 1 - 1 / config.horizon if config.soft_continue else 1.0
+        alive = jax.nn.sigmoid(self._continue.apply(params["model"]["continue"], x))
         return Prediction(
             reward=self.reward(params, x),
             discount=jnp.minimum(1.0, alive / max(gamma, 1e-6)),
@@ -208,19 +213,15 @@ class RSSM:
 
     def survival(self, params: Params, features: jax.Array) -> jax.Array:
         """Chance times gamma that life goes on after arrival, f32 `[…]`."""
-        return jax.nn.sigmoid(
-            self._continue.apply(params["model"]["continue"], features)
-        )
+        logit = self._continue.apply(params["model"]["continue"], features)
+        if self.config.soft_continue:
+            return jax.nn.sigmoid(logit)
+        return (1 - 1 / self.config.horizon) * (logit > 0)
 
     def prior(self, params: Params, deter: jax.Array) -> jax.Array:
         """Logits of z given h, f32 `[…, groups, classes]`."""
         logits = self._prior.apply(params["model"]["prior"], deter)
         return self._grouped(logits)
-
-    def reconstruct(self, params: Params, state: RSSMState) -> dict[str, jax.Array]:
-        """Decoder outputs by name, as `wm.nets.codec.decoder` has them."""
-        decoder = params["model"]["decoder"]
-        return self._decoder.apply(decoder, state.deter, flat(state.stoch))
 
     def observe_sequence(
         self, params: Params, noise: jax.Array, state: RSSMState, actions, evidence
@@ -264,6 +265,9 @@ class RSSM:
         """
         after = lambda tree: jax.tree.map(lambda x: x[:, 1:], tree)
         timestep = after(batch.timestep)
+        if not self.config.replay_context:
+            first = timestep.is_first.at[:, 0].set(True)
+            timestep = timestep._replace(is_first=first)
         first = jax.tree.map(lambda x: x[:, 0], batch.extras["latent"])
         state = unpack(first, self.config.classes, self.config.dtype)
         evidence = self.encode(params, timestep)
@@ -274,9 +278,11 @@ class RSSM:
         prior = self.prior(params, states.deter)
         terms, metrics = self._latent_terms(posterior, prior)
         terms |= self._head_terms(params, states, timestep)
-        predictions = self.reconstruct(params, states)
-        reconstruction = codec.reconstruction_losses(
-            self.spec.observation, self._codec, predictions, timestep.observation
+        reconstruction = self._decoder.losses(
+            params["model"]["decoder"],
+            states.deter,
+            flat(states.stoch),
+            timestep.observation,
         )
         terms |= {f"rec/{name}": loss for name, loss in reconstruction.items()}
         return Fit(states, terms, metrics)

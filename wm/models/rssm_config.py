@@ -48,6 +48,13 @@ class RSSMConfig:
     """Activation of all hidden layers."""
     norm: Literal["rms", "layer", "none"] = "rms"
     """Norm of all hidden layers."""
+    bias: bool = True
+    """Whether layers with a norm have a bias too (2023: no)."""
+    fan: Literal["in", "average"] = "in"
+    """What initial kernels are scaled by: inputs, or inputs and outputs (2023)."""
+    codec: Literal["pool", "strided"] = "pool"
+    """Image stages: 5x5 convolutions and 2x2 maxima, or strided 4x4 ones that double
+    the channels (2023; `multipliers` and `kernel` are then ignored)."""
     core: Literal["block_gru", "norm_gru"] = "block_gru"
     """Recurrent core; norm_gru is the dense one of 2023."""
     scalars: Literal["symexp", "symlog"] = "symexp"
@@ -63,7 +70,12 @@ class RSSMConfig:
     horizon: float = 333.0
     """Discount horizon, steps: gamma is 1 - 1/horizon (333)."""
     soft_continue: bool = True
-    """Fold gamma into the target of the continue head (contdisc)."""
+    """Fold gamma into the target of the continue head (contdisc); otherwise
+    imagination ends where the head says so, and starts with the true flag (2023)."""
+    learned_start: bool = False
+    """Learn the state that episodes start in, instead of zeros (2023)."""
+    replay_context: bool = True
+    """Continue sequences from stored latents; otherwise each starts anew (2023)."""
     rec_scale: float = 1.0
     """Weight of reconstruction losses (1); raise it for short vectors."""
     reward_scale: float = 1.0
@@ -97,7 +109,7 @@ class RSSMConfig:
             name = f"{name}_scale"
             require(name, getattr(self, name) >= 0, "at least 0", self)
 
-    def codec(self) -> CodecConfig:
+    def codec_config(self) -> CodecConfig:
         """Settings of encoder and decoder."""
         return CodecConfig(
             depth=self.depth,

@@ -7,6 +7,7 @@ be dropped). Their compute type is bfloat16: add `+bfloat16` on an accelerator.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from wm.presets.preset import Preset
@@ -79,6 +80,69 @@ _BENCHMARKS = {
     "bsuite": _benchmark("bsuite", 1, 1024, replay=1_000_000),
 }
 
+_FIRST = "danijar/dreamerv3 8fa35f8, configs.yaml"
+
+
+def _first(deter: int, units: int, layers: int, depth: int) -> dict[str, Any]:
+    """The agent of 2023 in one of its sizes.
+
+    Kept from the current agent: one gradient for all losses, with three optimizers.
+    """
+    return {
+        "deter": deter,
+        "hidden": units,
+        "units": units,
+        "classes": 32,
+        "depth": depth,
+        "vector_layers": layers,
+        "prior_layers": 1,
+        "head_layers": layers,
+        "actor_layers": layers,
+        "critic_layers": layers,
+        "norm": "layer",
+        "bias": False,
+        "fan": "average",
+        "codec": "strided",
+        "core": "norm_gru",
+        "scalars": "symlog",
+        "soft_continue": False,
+        "learned_start": True,
+        "replay_context": False,
+        "newest_first": False,
+        "dyn_scale": 0.5,
+        "actor_outscale": 1.0,
+        "actor_unimix": 0.01,
+        "pathwise": True,
+        "replay_value_scale": 0.0,
+        "optimizer": "adam",
+        "learning_rate": 1e-4,
+        "behavior_learning_rate": 3e-5,
+    }
+
+
+def _first_preset(name: str, values: dict[str, Any], **schedule: Any) -> Preset:
+    schedule = {"replay": 1_000_000, **schedule}
+    source = f"{_FIRST} ({name})"
+    return Preset(agent=values, schedule=schedule, source=source)
+
+
+_SMALL = _first(512, 512, 2, 32)
+# Steps count decisions, as everywhere here: half a million frames of the control suite
+# at two frames each.
+_FIRSTS = {
+    "v1_2023": _first_preset("small", _SMALL),
+    "v1_2023_medium": _first_preset("medium", _first(1024, 640, 3, 48)),
+    "v1_2023_large": _first_preset("large", _first(2048, 768, 4, 64)),
+    "v1_2023_xlarge": _first_preset("xlarge", _first(4096, 1024, 5, 96)),
+    "v1_2023_atari100k": _first_preset(
+        "atari100k", _SMALL, envs=1, train_ratio=1024.0, total=100_000, replay=100_000
+    ),
+    "v1_2023_dmc": dataclasses.replace(
+        _first_preset("dmc_proprio", _SMALL, envs=4, train_ratio=512.0, total=250_000),
+        env={"repeat": 2},
+    ),
+}
+
 _CRAFTAX = Preset(
     agent=_SIZES["size200m"],
     schedule={
@@ -128,6 +192,7 @@ PRESETS: dict[str, Preset] = {
     },
     **_BENCHMARKS,
     "craftax": _CRAFTAX,
+    **_FIRSTS,
     "bfloat16": Preset(
         agent={"dtype": "bfloat16"}, source=f"{_CONFIGS} (jax.compute_dtype)"
     ),
