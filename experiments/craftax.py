@@ -11,12 +11,15 @@ import sys
 
 from wm.report.experiment import Experiment, Group
 
-PRESET = "crafter"
+PRESETS = ("craftax", "crafter")
 SEEDS = 5
-TASKS = ("craftax/classic-pixels", "crafter/reward")
+TASKS = {"craftax": ("craftax/classic-pixels",), "crafter": ("crafter/reward",)}
 EXPERIMENT = Experiment(
     name="craftax",
-    groups=(Group(PRESET, TASKS, pixels=True, frames=1_000_000),),
+    groups=tuple(
+        Group(preset, TASKS[preset], pixels=True, frames=1_000_000)
+        for preset in PRESETS
+    ),
     seeds=SEEDS,
 )
 PUBLISHED = EXPERIMENT.published()

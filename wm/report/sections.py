@@ -49,6 +49,7 @@ def _sentence(summary: Summary) -> str:
     if summary.preset:
         trained += f" (preset {text(summary.preset)})"
     trained += f" trained for {plural(summary.record.steps, 'environment step')}"
+    trained += "" if len(summary.seeds) == 1 else " each"
     if summary.score is None:
         return f"{trained}. No episode has ended yet, so there is no score."
     score = summary.score
@@ -79,14 +80,19 @@ def _tiles(summary: Summary) -> list[tuple[str, object, object]]:
     learned = summary.learned()
     if learned is not None:
         boxes.append(
-            ("Seeds that learned", f"{learned} of {len(summary.per_seed)}", "≥ 90 %")
+            (
+                "Seeds that learned",
+                f"{learned} of {len(summary.per_seed)}",
+                "≥ 90 % of the way",
+            )
         )
     frames = ""
     if summary.frames_per_step > 1:
         frames = f"{summary.frames:,} frames"
     boxes.append(("Environment steps", f"{summary.record.steps:,}", frames))
     boxes.append(("Time", duration(summary.seconds), _speed(summary)))
-    boxes.append(("Hardware", summary.hardware or "not recorded", ""))
+    machine, _, cores = summary.hardware.partition(", ")
+    boxes.append(("Hardware", machine or "not recorded", cores))
     return boxes
 
 
