@@ -70,6 +70,12 @@ class Schedule:
                     raise UserError(
                         f"--train.{field.name} must be at least {least}, got {value}"
                     )
+        for name in ("total", "replay"):
+            if getattr(self, name) >= 2**31:
+                raise UserError(
+                    f"--train.{name} must be below {2**31:,} (steps are counted in "
+                    f"32 bits), got {getattr(self, name):,}"
+                )
         if (self.chunk is None) != (self.updates is None):
             raise UserError("--train.chunk and --train.updates go together; set both")
 

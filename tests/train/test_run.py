@@ -1,0 +1,216 @@
+"""Runs with a directory: what is written, continuing, refusing, loading."""
+
+import dataclasses
+import json
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+import wm
+from tests.train.toy import Config, Toy
+from wm import envs
+from wm.errors import RunError, UserError
+from wm.train import run as run_module
+from wm.train.run import load, train
+from wm.train.schedule import Schedule
+
+ENV = envs.make("probe/recall")
+SCHEDULE = Schedule(
+    total=240,
+    envs=4,
+    batch_size=2,
+    batch_length=4,
+    train_ratio=4.0,
+    prefill=32,
+    replay=120,
+    log_steps=40,
+    save_steps=80,
+    eval_steps=120,
+    eval_episodes=4,
+)
+
+
+def go(out, env=ENV, config=None, schedule=SCHEDULE, **options):
+    options = {"seeds": 2, "quiet": True, **options}
+    return train(Toy(env.spec, config), env, schedule, out=out, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run."""
+    return go(tmp_path_factory.mktemp("runs") / "whole")
+
+
+def rows(run, name="metrics"):
+    """Rows without the wall clock, by seed: what must be equal bit for bit."""
+    lines = (run.path / f"{name}.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    keep = lambda key: not key.startswith(("time/", "rate/"))
+    return [{k: v for k, v in row.items() if keep(k)} for row in rows]
+
+
+def stop_after(monkeypatch, count):
+    """Send this process SIGTERM after `count` batches of rows."""
+    original, seen = run_module.Session._rows, []
+
+    def counted(self, rows):
+        original(self, rows)
+        seen.append(rows)
+        if len(seen) == count:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(run_module.Session, "_rows", counted)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    whole, tmp_path, monkeypatch, count
+):
+    with monkeypatch.context() as patch:
+        stop_after(patch, count)
+        first = go(tmp_path / "run")
+    assert first.interrupted
+    second = go(tmp_path / "run")
+    assert not second.interrupted
+    assert rows(second) == rows(whole)
+    assert rows(second, "scores") == rows(whole, "scores")
+    for seed in range(2):
+        for a, b in zip(
+            jax.tree.leaves(second._learner(seed).replace(key=None, env=None)),
+            jax.tree.leaves(whole._learner(seed).replace(key=None, env=None)),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_rows_beyond_the_restored_step_are_cut(whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        run = go(tmp_path / "run")
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 100000, "seed": 0, "loss/total": 1.0}\n{"step": 3')
+    assert rows(go(tmp_path / "run")) == rows(whole)
+
+
+def test_a_larger_budget_extends_the_run(whole, tmp_path):
+    longer = dataclasses.replace(SCHEDULE, total=280)
+    go(tmp_path / "run")
+    run = go(tmp_path / "run", schedule=longer)
+    assert int(run._learner(0).step) >= 280
+    assert run.schedule.total == 280
+    before = [row for row in rows(run, "scores") if row["step"] < 260]
+    assert before == rows(whole, "scores")
+
+
+def test_starting_a_finished_run_again_changes_nothing(whole):
+    before = (whole.path / "metrics.jsonl").read_text()
+    again = go(whole.path)
+    assert (whole.path / "metrics.jsonl").read_text() == before
+    np.testing.assert_array_equal(again.scores, whole.scores)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"env": envs.make("probe/chain20")}, "cannot be continued with --env probe/"),
+        ({"config": Config(rate=0.2)}, "--agent.rate 0.1"),
+        ({"seeds": 3}, "--seeds 2"),
+        ({"seed": 5}, "--seed 0"),
+        (
+            {"schedule": dataclasses.replace(SCHEDULE, batch_size=3)},
+            "--train.batch_size 2",
+        ),
+    ],
+)
+def test_any_other_contradiction_names_the_setting(whole, options, line):
+    before = sorted(x.name for x in whole.path.rglob("*"))
+    with pytest.raises(UserError, match=line):
+        go(whole.path, **options)
+    assert sorted(x.name for x in whole.path.rglob("*")) == before
+
+
+def test_a_foreign_directory_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds no run"):
+        go(tmp_path)
+    assert [x.name for x in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="file"):
+        go(tmp_path / "file" / "run")
+
+
+def test_the_directory_says_what_was_run(whole):
+    config = json.loads((whole.path / "config.json").read_text())
+    assert config["env"]["name"] == "probe/recall"
+    assert config["env"]["spec"]["optimal_return"] == 1.0
+    assert config["agent"]["config"]["rate"] == 0.1
+    assert config["schedule"]["total"] == 240
+    versions = json.loads((whole.path / "versions.json").read_text())
+    assert {"python", "jax", "device", "cores", "cpu"} <= versions.keys()
+    assert (whole.path / "report").is_dir()
+
+
+def test_wall_clock_is_under_time_and_rate_only(whole):
+    for row in whole.metrics():
+        assert row["step"] > 0
+        assert row["seed"] in (0, 1)
+        assert row["frames"] == row["step"]
+        assert "time/wall_s" in row
+
+
+def test_scores_have_an_entry_per_seed_and_episode(whole):
+    entries = rows(whole, "scores")
+    assert {tuple(row) for row in entries} == {("step", "seed", "return", "length")}
+    assert len(entries) == 2 * 2 * 4
+    assert whole.scores.shape == (2, 4)
+
+
+def test_a_run_is_rebuilt_from_its_directory(whole):
+    run = load(whole.path)
+    assert run.agent.config == Config()
+    assert run.env == ENV
+    for a, b in zip(
+        jax.tree.leaves(run.state(1)), jax.tree.leaves(whole.state(1)), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(UserError, match="no seed 7"):
+        run.state(7)
+
+
+def test_more_episodes_are_new_ones(tmp_path, whole, capsys):
+    run = go(tmp_path / "run")
+    count = len(rows(run, "scores"))
+    returns = load(run.path).evaluate(episodes=6)
+    assert returns.shape == (2, 6)
+    assert len(rows(run, "scores")) == count + 12
+    assert "2 seeds × 6 episodes" in capsys.readouterr().out
+
+
+def test_own_environments_need_no_registration(tmp_path):
+    class Mine:
+        spec = dataclasses.replace(ENV.spec, name="mine")
+
+        def reset(self, key):
+            return ENV.reset(key)
+
+        def step(self, state, action):
+            return ENV.step(state, action)
+
+    env = Mine()
+    run = wm.train(Toy(env.spec), env, SCHEDULE, steps=80, out=tmp_path, quiet=True)
+    assert run.scores.shape == (1, 4)
+    with pytest.raises(RunError, match="pass env="):
+        _ = load(tmp_path).env
+    assert load(tmp_path, env=env).state().updates > 0
+
+
+def test_too_much_replay_is_refused_before_anything_is_made(tmp_path):
+    schedule = dataclasses.replace(SCHEDULE, replay=2**31 - 1, envs=1024)
+    with pytest.raises(RunError, match=r"Use --train\.replay \d+ or"):
+        go(tmp_path / "run", schedule=schedule)
+    assert not (tmp_path / "run").exists()
