@@ -13,6 +13,7 @@ import numpy as np
 
 from wm.imagine import imagine, open_loop
 from wm.train.evaluate import frozen
+from wm.train.host_env import timestep_of
 from wm.types import Batch, Key, Params, Step, TimeStep, Tree, WorldModel
 
 
@@ -196,7 +197,7 @@ def _play_host(agent, env, actor, key, frames) -> Step:
     act = jax.jit(lambda *inputs: agent.act(*inputs, "eval"))
     timestep, carry, steps = env.reset(), agent.start(actor, env.num_envs), []
     for key_act in jax.random.split(key, frames):
-        timestep = timestep._replace(private=None)
+        timestep = timestep_of(timestep)
         carry, action, _ = act(actor, key_act, carry, timestep)
         action = jax.device_get(action)
         # A host environment may hand out the same memory again.

@@ -193,9 +193,17 @@ class Run:
     @functools.cached_property
     def _shapes(self) -> Any:
         from wm.train.device import state_shapes
+        from wm.train.host import HostRunner
+        from wm.train.host_env import AsHost
         from wm.train.loop import loop_of
+        from wm.train.seeds import Seeds, seed_keys
 
-        return state_shapes(loop_of(self.agent, self.schedule), self.env)
+        loop, host = loop_of(self.agent, self.schedule), hasattr(self.env, "num_envs")
+        if not host and self.schedule.replay_tier == "device":
+            return state_shapes(loop, self.env)
+        keys = seed_keys(self.config["seed"], 1)
+        env = self.env if host else AsHost(self.env, self.schedule.envs, keys[0])
+        return HostRunner(loop, [env], Seeds(keys)).shapes()
 
     def _played(self, seed: int) -> int:
         rows = log.read(self.path / "scores.jsonl")
