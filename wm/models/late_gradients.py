@@ -7,8 +7,8 @@ of each multiplication instead makes it one product over all steps.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,46 +49,48 @@ def scan_late(
         name: jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
         for name, kernel in kernels.items()
     }
-
-    @jax.custom_vjp
-    def run(kernels, params, carry, xs):
-        linear = plain_linear(kernels)
-        return jax.lax.scan(lambda carry, x: body(linear, params, carry, x), carry, xs)[
-            1
-        ]
-
-    def forward(kernels, params, carry, xs):
-        zeros = _zero_outputs(body, kernels, params, carry, xs)
-
-        def perturbed(params, carry, xs, offsets):
-            def step(carry, now):
-                x, offset = now
-                inputs: dict[str, Any] = {}
-
-                def linear(name, value):
-                    inputs[name] = value
-                    return matmul(value, kernels[name]) + offset[name]
-
-                carry, y = body(linear, params, carry, x)
-                return carry, (y, inputs)
-
-            return jax.lax.scan(step, carry, (xs, offsets))[1]
-
-        (ys, inputs), pull = jax.vjp(perturbed, params, carry, xs, zeros)
-        return ys, (pull, inputs)
-
-    def backward(saved, dys):
-        pull, inputs = saved
-        zeros = jax.tree.map(jnp.zeros_like, inputs)
-        dparams, dcarry, dxs, doutputs = pull((dys, zeros))
-        dkernels = {
-            name: _kernel_gradient(shapes[name], inputs[name], doutputs[name])
-            for name in shapes
-        }
-        return dkernels, dparams, dcarry, dxs
-
-    run.defvjp(forward, backward)
+    run = jax.custom_vjp(functools.partial(_scan, body))
+    run.defvjp(functools.partial(_forward, body), functools.partial(_backward, shapes))
     return run(kernels, params, carry, xs)
+
+
+def _scan(body, kernels: Kernels, params: Tree, carry: Tree, xs: Tree) -> Tree:
+    linear = plain_linear(kernels)
+    return jax.lax.scan(lambda carry, x: body(linear, params, carry, x), carry, xs)[1]
+
+
+def _forward(body, kernels: Kernels, params: Tree, carry: Tree, xs: Tree):
+    """The scan, its derivative by all but kernels, and what each kernel multiplied."""
+
+    def perturbed(params, carry, xs, offsets):
+        def step(carry, now):
+            x, offset = now
+            inputs: dict[str, jax.Array] = {}
+
+            def linear(name, value):
+                inputs[name] = value
+                return matmul(value, kernels[name]) + offset[name]
+
+            carry, y = body(linear, params, carry, x)
+            return carry, (y, inputs)
+
+        return jax.lax.scan(step, carry, (xs, offsets))[1]
+
+    # The derivative by an offset is that by the product it is added to.
+    offsets = _zero_outputs(body, kernels, params, carry, xs)
+    (ys, inputs), pull = jax.vjp(perturbed, params, carry, xs, offsets)
+    return ys, (pull, inputs)
+
+
+def _backward(shapes: dict[str, jax.ShapeDtypeStruct], saved, dys: Tree):
+    pull, inputs = saved
+    zeros = jax.tree.map(jnp.zeros_like, inputs)
+    dparams, dcarry, dxs, doutputs = pull((dys, zeros))
+    dkernels = {
+        name: _kernel_gradient(shapes[name], inputs[name], doutputs[name])
+        for name in shapes
+    }
+    return dkernels, dparams, dcarry, dxs
 
 
 def _zero_outputs(body, kernels, params, carry, xs) -> Kernels:

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from wm.nets.blocks import block_matmul
+from wm.nets.blocks import block_matmul, split_bias
 from wm.nets.mlp import activation, mlp
 from wm.nets.net import NetParams
 from wm.nets.norms import layer_norm, rms_norm
 from wm.nets.recurrent import block_gru, gated, norm_gru
 from wm.types import Key
+
+_GATES = ("reset", "candidate", "update")
 
 Linear = Callable[[str, jax.Array], jax.Array]
 """`linear(name, x)` multiplies `x` with the kernel of that name."""
@@ -87,8 +89,7 @@ def block_core(config: Any, actions: int) -> Core:
             "stoch": cast["stoch"],
             "own": hidden[:, :own],
             "common": common,
-            "gates": cast["gates"],
-        }
+        } | dict(zip(_GATES, jnp.split(cast["gates"], 3, -1), strict=True))
 
     def embed(params: NetParams, action: jax.Array) -> jax.Array:
         bound = jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(action)))
@@ -103,9 +104,10 @@ def block_core(config: Any, actions: int) -> Core:
         common = jnp.concatenate([read_h, read_z, embedding], -1)
         x = linear("own", h) + linear("common", common)
         x = finish(params["hidden0"], x, config.act)
-        x = finish(params["gates"], linear("gates", x), "none")
-        x = x.reshape(*h.shape[:-1], blocks, 3, -1)
-        reset, candidate, update = (x[..., i, :].reshape(h.shape) for i in range(3))
+        biases = split_bias(params["gates"]["bias"].astype(dtype), blocks, 3)
+        reset, candidate, update = (
+            linear(name, x) + bias for name, bias in zip(_GATES, biases, strict=True)
+        )
         return gated(h, reset, candidate, update - 1)
 
     return Core(init, kernels, embed, step)
