@@ -10,11 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wm.api import agent, env, load, train
+    from wm.api import agent, env, load
     from wm.envs.batched import batch
     from wm.envs.check import check
     from wm.envs.host import host
     from wm.imagine import as_env
+    from wm.train.run import train
 
 __all__ = [
     "agent",

@@ -122,7 +122,7 @@ def _report(path: Any) -> int:
     return 0
 
 
-def settings(config_class: type, preset: dict, typed: dict) -> Any:
+def settings(config_class: type, preset: Mapping, typed: Mapping) -> Any:
     """A configuration: defaults, then a preset, then what was typed.
 
     Raises:
