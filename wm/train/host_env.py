@@ -66,7 +66,8 @@ def host_envs(env: Any, numbers: Sequence[int]) -> list[Any]:
 
 def timestep_of(timestep: TimeStep) -> TimeStep:
     """What an environment returned, in the contract's dtypes, without `private`."""
-    as_is = lambda x: x if isinstance(x, jax.Array) else np.asarray(x)
+    # Copies: an environment may write into the same memory at its next step.
+    as_is = lambda x: x if isinstance(x, jax.Array) else np.array(x)
     cast = lambda x, dtype: x if x.dtype == dtype else x.astype(dtype)
     timestep = jax.tree.map(as_is, timestep._replace(private=None))
     return timestep._replace(

@@ -113,7 +113,8 @@ class Session:
         self.numbers = [seed + i for i in range(seeds)]
         self.axis = Seeds(seed_keys(seed, seeds), seed_mode, self._compiled)
         loop = loop_of(agent, schedule, buffer)
-        self.env, self.runner = env, self._runner(loop, env)
+        self.env = env
+        self.runner = self._runner(loop, env)
         self.shapes = self.runner.shapes()
         need = memory.need(self.shapes, seeds)
         memory.check(need, schedule.replay)
