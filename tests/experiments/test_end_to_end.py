@@ -28,9 +28,9 @@ SMALL = {
 }
 CASES = [
     ("atari100k", "Pong", 206),
-    ("dmc", "dmc_proprio:walker_walk", 216),
-    ("dmc", "dmc_vision:walker_walk", 216),
-    ("craftax", "classic-pixels", 216),
+    ("dmc", "dmc_proprio:walker_walk", 300),
+    ("dmc", "dmc_vision:walker_walk", 300),
+    ("craftax", "classic-pixels", 300),
     ("craftax", "reward", 206),
 ]
 """File, task, environment steps: enough for 24 updates or more at each ratio."""
