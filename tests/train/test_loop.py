@@ -65,6 +65,9 @@ def assert_same(a, b, tolerance=0.0):
             np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
         else:
             np.testing.assert_array_equal(x, y)
+    assert all(
+        np.isfinite(x).all() for x in leaves(a.agent if hasattr(a, "agent") else ())
+    )
 
 
 def test_stretches_of_any_length_give_the_same_state(runners):

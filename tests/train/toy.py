@@ -72,6 +72,7 @@ class Toy:
     def _trace(self, carry, timestep):
         x = timestep.observation
         x = x.reshape(x.shape[0], -1)[:, :WIDTH].astype(jnp.float32)
+        x = x / (1.0 + jnp.abs(x))
         x = jnp.pad(x, ((0, 0), (0, WIDTH - x.shape[1])))
         kept = jnp.where(timestep.is_first[:, None], 0.0, carry)
         return self.config.decay * kept + x

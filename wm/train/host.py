@@ -349,7 +349,9 @@ class HostRunner:
 def _restarted(train: TrainState, first: TimeStep) -> TrainState:
     """The state where the environments have begun new episodes."""
     first = jax.tree.map(jnp.array, first)
-    return train.replace(timestep=first, stats=statistics.update(train.stats, first))
+    # Copies: the two share a leaf, and a program that takes both consumes it once.
+    stats = jax.tree.map(jnp.copy, statistics.update(train.stats, first))
+    return train.replace(timestep=first, stats=stats)
 
 
 def train_host(

@@ -1,0 +1,205 @@
+"""Every agent against its contract. Being listed is being tested."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.train.toy import Toy
+from wm import envs
+from wm.envs import batch
+from wm.train.device import DeviceRunner
+from wm.train.loop import Loop, loop_of
+from wm.train.schedule import Schedule
+from wm.train.seeds import Seeds, seed_keys
+
+SCHEDULE = Schedule(
+    total=64,
+    envs=3,
+    batch_size=2,
+    batch_length=4,
+    train_ratio=4.0,
+    prefill=24,
+    replay=120,
+    log_steps=24,
+)
+
+
+class Case(NamedTuple):
+    """An agent small enough to be compiled in seconds."""
+
+    make: Callable[[Any], Any]
+    env: str
+    schedule: Schedule = SCHEDULE
+
+
+def dreamer_v3(spec):
+    from wm.agents.dreamer_v3 import DreamerV3
+
+    small = {"deter": 16, "hidden": 8, "units": 8, "groups": 2, "blocks": 2}
+    small |= {"bins": 15, "imagine_length": 3, "vector_layers": 1, "prior_layers": 1}
+    small |= {"actor_layers": 1, "critic_layers": 1}
+    return DreamerV3(spec, dataclasses.replace(DreamerV3.Config(), **small))
+
+
+AGENTS = {
+    "toy": Case(Toy, "probe/step_counter"),
+    "dreamer_v3 discrete": Case(dreamer_v3, "probe/step_counter"),
+    "dreamer_v3 continuous": Case(dreamer_v3, "probe/hidden_point"),
+}
+
+
+class Ready(NamedTuple):
+    """An agent in its loop, and states after one chunk with updates."""
+
+    agent: Any
+    env: Any
+    loop: Loop
+    runner: DeviceRunner
+    states: list
+    chunk: Callable
+    """One jitted chunk of one seed, nothing donated."""
+
+
+@pytest.fixture(scope="module", params=AGENTS, ids=lambda name: name.replace(" ", "_"))
+def ready(request):
+    case = AGENTS[request.param]
+    env = envs.make(case.env)
+    agent = case.make(env.spec)
+    loop = loop_of(agent, case.schedule)
+    runner = DeviceRunner(loop, env, Seeds(seed_keys(0, 2), "loop"))
+    states = runner.prefill(runner.init(), [loop.prefill_chunks] * 2)
+    batched = runner.env
+    chunk = jax.jit(lambda state: loop.one_chunk(batched, state))
+    return Ready(agent, env, loop, runner, states, chunk)
+
+
+def numbers(tree):
+    is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    plain = lambda x: jax.random.key_data(x) if is_key(x) else x
+    return [np.asarray(plain(x), np.float64) for x in jax.tree.leaves(tree)]
+
+
+def same(a, b, tolerance=0.0):
+    pairs = zip(numbers(a), numbers(b), strict=True)
+    return all(
+        np.allclose(x, y, tolerance, tolerance, equal_nan=True) for x, y in pairs
+    )
+
+
+def first_timestep(ready, rows=3, key=1):
+    return batch(ready.env).reset(jax.random.key(key), rows)[1]
+
+
+@pytest.mark.parametrize("mode", ["prefill", "train", "eval"])
+def test_acting_is_pure_and_keeps_the_structure_of_its_carry(ready, mode):
+    agent, state = ready.agent, ready.states[0].agent
+    actor = agent.actor(state)
+    carry = agent.start(actor, 3)
+    act = jax.jit(lambda key, carry, t: agent.act(actor, key, carry, t, mode))
+    timestep = first_timestep(ready)
+    a = act(jax.random.key(2), carry, timestep)
+    b = act(jax.random.key(2), carry, timestep)
+    assert same(a, b)
+    shape = lambda x: (x.shape, x.dtype)
+    assert jax.tree.map(shape, a[0]) == jax.tree.map(shape, carry)
+    spec = ready.env.spec.action
+    assert a[1].shape == (3, *spec.shape)
+    assert a[1].dtype == spec.dtype
+
+
+def test_rows_are_independent(ready):
+    agent = ready.agent
+    actor = agent.actor(ready.states[0].agent)
+    act = jax.jit(lambda c, t: agent.act(actor, jax.random.key(2), c, t, "train"))
+    one, other = first_timestep(ready), first_timestep(ready, key=5)
+    mixed = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b[1:]]), one, other)
+    carry = agent.start(actor, 3)
+    # Latents are rounded to bfloat16, and a product of another batch may round
+    # differently.
+    row = lambda x: jax.tree.map(lambda leaf: leaf[0], x)
+    assert same(row(act(carry, one)), row(act(carry, mixed)), 1e-2)
+
+
+def test_the_carry_starts_afresh_where_an_episode_begins(ready):
+    agent = ready.agent
+    actor = agent.actor(ready.states[0].agent)
+    act = jax.jit(lambda c, t: agent.act(actor, jax.random.key(2), c, t, "train"))
+    timestep = first_timestep(ready)
+    fresh = agent.start(actor, 3)
+    used = act(fresh, timestep)[0]
+    assert same(act(used, timestep), act(fresh, timestep))
+
+
+def test_acting_needs_the_actor_only(ready):
+    state = ready.states[0].agent
+    parts = jax.eval_shape(ready.agent.actor, state)
+    assert len(jax.tree.leaves(parts)) <= len(jax.tree.leaves(state))
+
+
+def test_a_chunk_is_pure_and_keeps_the_structure_of_the_state(ready):
+    state = ready.states[0]
+    a, b = ready.chunk(state), ready.chunk(state)
+    assert same(a, b)
+    shape = lambda x: (x.shape, x.dtype)
+    assert jax.tree.map(shape, a) == jax.tree.map(shape, state)
+    assert all(np.isfinite(x).all() for x in numbers(a.agent))
+
+
+def test_updates_change_parameters_and_depend_on_the_key(ready):
+    state = ready.states[0]
+    after = ready.chunk(state)
+    other = ready.chunk(state.replace(key=jax.random.key(77)))
+    assert not same(after.agent, state.agent)
+    assert not same(after.agent, other.agent)
+
+
+# Without jit DreamerV3 takes minutes.
+@pytest.mark.parametrize(
+    "ready",
+    ["toy", pytest.param("dreamer_v3 discrete", marks=pytest.mark.slow)],
+    indirect=True,
+)
+def test_an_update_with_jit_equals_one_without(ready):
+    loop, state = ready.loop, ready.states[0]
+    key = jax.random.key(4)
+    compiled = jax.jit(loop.learn)(state, key)
+    with jax.disable_jit():
+        plain = loop.learn(state, key)
+    assert same(compiled.sums, plain.sums, 1e-4)
+
+
+def test_vmap_over_seeds_equals_a_loop(ready):
+    stacked = ready.runner.seeds.join(ready.states)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *stacked)
+    env = ready.runner.env
+    together = jax.jit(jax.vmap(lambda s: ready.loop.one_chunk(env, s)))(stacked)
+    for seed, state in enumerate(ready.states):
+        mine = jax.tree.map(lambda x, seed=seed: x[seed], together)
+        alone = ready.chunk(state)
+        assert same(mine.agent, alone.agent, 1e-5)
+        assert same(mine.sums, alone.sums, 1e-4)
+
+
+def test_feedback_names_stored_fields_and_masks_the_context(ready):
+    batches = ready.agent.batches(ready.loop.schedule)
+    state, buffer = ready.states[0], ready.loop.buffer
+    drawn = {
+        name: buffer.sample(state.buffer, jax.random.key(1), N, L)[1]
+        for name, (N, L) in batches.items()
+    }
+    update = lambda: ready.agent.update(state.agent, jax.random.key(2), drawn)
+    _, feedback, metrics = jax.eval_shape(update)
+    assert feedback.keys() <= drawn.keys()
+    for name, given in feedback.items():
+        assert given.fields.keys() <= drawn[name].extras.keys()
+    # Compiled for the masks alone, of which most of the update is no part.
+    masks = jax.jit(lambda: {name: f.mask for name, f in update()[1].items()})()
+    for mask in masks.values():
+        assert not np.asarray(mask)[:, 0].any()
+    groups = ("loss/", "model/", "behavior/", "plan/")
+    assert all(metric.startswith(groups) for metric in metrics)

@@ -1,0 +1,120 @@
+"""Host environments and host replay: the same run as on the device."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.train.test_loop import SCHEDULE, assert_same, runner_of
+from tests.train.toy import Labeller, Toy
+from wm import envs
+from wm.errors import UserError
+from wm.train.host import HostRunner, train_host
+from wm.train.host_env import AsHost, host_envs
+from wm.train.loop import loop_of
+from wm.train.run import train
+from wm.train.seeds import Seeds, seed_keys
+
+ENV = envs.make("probe/step_counter")
+
+
+class SameStream(AsHost):
+    """The stream that the device runner of a seed sees."""
+
+    def __init__(self, seed):
+        key_env = jax.random.split(jax.random.key(seed), 3)[1]
+        super().__init__(ENV, SCHEDULE.envs, key_env)
+
+
+def host_runner(agent=Toy, overlap=False, schedule=SCHEDULE):
+    loop = loop_of(agent(ENV.spec), schedule)
+    axis = Seeds(seed_keys(0, 1), "loop")
+    return HostRunner(loop, [SameStream(0)], axis, overlap=overlap)
+
+
+def run(runner, stretches=(6,)):
+    states = runner.prefill(runner.init(), [runner.loop.prefill_chunks])
+    for chunks in stretches:
+        states, report = runner.interval(states, [chunks], [0])
+    return states[0], report
+
+
+@pytest.fixture(scope="module")
+def on_device():
+    runner = runner_of("loop", seeds=1)
+    states = runner.prefill(runner.init(), [runner.loop.prefill_chunks])
+    states, report = runner.interval(states, [6], [0])
+    return states[0], report
+
+
+def test_without_overlap_the_host_equals_the_device(on_device):
+    state, report = run(host_runner())
+    assert_same(state.train.replace(env=()), on_device[0].replace(env=()), 1e-5)
+    assert report["updates"] == on_device[1]["updates"]
+    assert report["step"] == on_device[1]["step"]
+
+
+def test_with_overlap_only_the_newest_updates_are_still_owed(on_device):
+    state, report = run(host_runner(overlap=True))
+    _, updates = runner_of("loop", seeds=1).loop.chunk
+    assert report["updates"] == on_device[1]["updates"] - updates
+    again, _ = run(host_runner(overlap=True), (2, 4))
+    assert_same(state.train, again.train)
+
+
+def test_replay_on_the_host_learns_from_the_same_number_of_batches():
+    schedule = dataclasses.replace(SCHEDULE, replay_tier="host")
+    runner = host_runner(schedule=schedule)
+    state, report = run(runner)
+    again, _ = run(host_runner(schedule=schedule), (1, 5))
+    assert report["updates"] == 6 * runner.loop.chunk[1]
+    assert_same(state.train, again.train)
+    assert_same(state.replay.steps, again.replay.steps)
+    assert np.any(np.asarray(state.replay.steps.extras["latent"], np.float32) != 0)
+
+
+def test_labels_reach_the_buffer():
+    state, _ = run(host_runner(Labeller))
+    score = loop_of(Labeller(ENV.spec), SCHEDULE).buffer.dataset(state.train.buffer)
+    assert np.any(np.asarray(score.steps.extras["score"]) == Labeller.LABEL)
+
+
+def test_saved_states_continue(tmp_path):
+    runner = host_runner(schedule=dataclasses.replace(SCHEDULE, replay_tier="host"))
+    state, _ = run(runner)
+    saved = jax.tree.map(lambda x: x, runner.saved([state], 0))
+    shapes = runner.shapes()
+    assert jax.tree.structure(saved) == jax.tree.structure(shapes)
+    for a, b in zip(jax.tree.leaves(saved), jax.tree.leaves(shapes), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    restored = runner.restore([saved])[0]
+    assert_same(restored.train.agent, state.train.agent)
+    assert restored.replay.count == state.replay.count
+    assert jnp.all(restored.train.timestep.is_first)
+
+
+def test_runs_in_host_environments_have_directories_too(tmp_path):
+    keys = [jax.random.key(9), jax.random.key(10)]
+    make = lambda seed: AsHost(ENV, SCHEDULE.envs, keys[seed])
+    options = {"seeds": 2, "out": tmp_path, "quiet": True}
+    run = train(Toy(ENV.spec), make, SCHEDULE, **options)
+    assert run.scores.shape == (2, SCHEDULE.eval_episodes)
+    longer = train(Toy(ENV.spec), make, SCHEDULE, steps=200, **options)
+    assert int(longer._learner(1).step) >= 200
+
+
+def test_train_host_needs_an_environment_per_seed():
+    env = AsHost(ENV, SCHEDULE.envs, jax.random.key(0))
+    with pytest.raises(UserError, match="2 seeds need as many host environments"):
+        host_envs(env, [0, 1])
+    rows = []
+    train_host(Toy(ENV.spec), env, None, SCHEDULE, jax.random.key(0), rows.extend)
+    assert rows[-1]["step"] >= SCHEDULE.total
+
+
+def test_another_number_of_instances_is_refused():
+    env = AsHost(ENV, 3, jax.random.key(0))
+    with pytest.raises(UserError, match=r"--train\.envs is 4, the environment has 3"):
+        HostRunner(loop_of(Toy(ENV.spec), SCHEDULE), [env], Seeds(seed_keys(0, 1)))

@@ -1,0 +1,77 @@
+"""What config.json says, and building from it."""
+
+import pytest
+
+from tests.train.toy import Config, Toy
+from wm import envs
+from wm.envs.wrappers import action_repeat, time_limit
+from wm.errors import RunError
+from wm.train import memory, rundir
+from wm.train.schedule import Schedule
+
+ENV = envs.make("probe/recall")
+
+
+def config_of(env, agent=None):
+    return rundir.describe(agent or Toy(env.spec), env, Schedule(), seeds=2, seed=0)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        ENV,
+        envs.make("probe/hidden_point", velocity=True),
+        time_limit(envs.make("pixels/catch"), 4),
+        action_repeat(envs.make("probe/sparse_point"), 2),
+    ],
+)
+def test_environments_are_rebuilt_with_their_options(env):
+    again = rundir.rebuild_env(config_of(env))
+    assert again == env
+    assert again.spec == env.spec
+
+
+def test_agents_are_rebuilt_with_their_settings():
+    agent = Toy(ENV.spec, Config(rate=0.3))
+    again = rundir.rebuild_agent(config_of(ENV, agent), ENV.spec)
+    assert again.config == agent.config
+    assert again.config.shape == (4,)
+
+
+def test_settings_of_another_version_are_one_line():
+    config = config_of(ENV)
+    config["agent"]["config"]["gone"] = 1
+    with pytest.raises(RunError, match=r"cannot be built.*gone"):
+        rundir.rebuild_agent(config, ENV.spec)
+
+
+def test_another_format_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"format": 99}')
+    with pytest.raises(RunError, match="format 99"):
+        rundir.read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("agent.config.rate", "--agent.rate"),
+        ("schedule.envs", "--train.envs"),
+        ("env.options.size", "--env.size"),
+        ("seeds", "--seeds"),
+    ],
+)
+def test_settings_are_named_as_on_the_command_line(name, option):
+    assert rundir.option(name) == option
+
+
+def test_names_are_the_papers_in_snake_case():
+    assert rundir.snake("DreamerV3") == "dreamer_v3"
+    assert rundir.snake("Toy") == "toy"
+
+
+def test_a_remedy_fits():
+    need = memory.Need(replay=61 * 10**9, learner=10**9, free=23 * 10**9)
+    with pytest.raises(RunError, match=r"needs 61.0 GB .* --train.replay 1400000 "):
+        memory.check(need, capacity=5_000_000)
+    memory.check(memory.Need(10, 10, 20), 5)
+    memory.check(memory.Need(10, 10, None), 5)
