@@ -110,8 +110,7 @@ def measure(agent, updates: int) -> dict:
     """Wall and CPU seconds of each update on one random batch, first one dropped."""
     from embodied.jax import internal
 
-    data = {key: value for key, value in random_batch(agent).items()}
-    data = internal.device_put(data, agent.train_sharded)
+    data = internal.device_put(random_batch(agent), agent.train_sharded)
     carry = agent.init_train(16)
     wall, cpu = [], []
     for step in range(updates + 1):

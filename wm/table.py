@@ -68,4 +68,6 @@ def missing_extra(name: str, extra: str | None, error: ImportError) -> Exception
     package = (error.name or "").split(".")[0]
     if extra is None or package == "wm":
         return error
-    return UserError(f"{name} needs the extra \"{extra}\": pip install 'wm-jax[{extra}]'")
+    return UserError(
+        f"{name} needs the extra \"{extra}\": pip install 'wm-jax[{extra}]'"
+    )

@@ -109,7 +109,7 @@ class TimeStep(NamedTuple):
     is_first: jax.Array
     is_last: jax.Array
     legal: jax.Array | None = None
-    """bool `[…, A]`, all true in terminal records; None where EnvSpec.legal is false."""
+    """bool `[…, A]`, all true in terminal records; None unless `EnvSpec.legal`."""
     private: Tree | None = None
     """The rules' own state, for planning on them; stripped before storing."""
 

@@ -41,8 +41,13 @@ PROBES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"total": 10_000, **SEQUENCES},
     ),
     "gymnax/CartPole-v1": (
-        {"learning_rate": 1e-3, "imagine_length": 15, "horizon": 50.0},
-        {"total": 24_000, **SEQUENCES, "envs": 16, "train_ratio": 32.0},
+        {
+            "learning_rate": 1e-3,
+            "imagine_length": 15,
+            "horizon": 100.0,
+            "entropy": 0.003,
+        },
+        {"total": 24_000, "batch_length": 16, "train_ratio": 32.0},
     ),
 }
 """Environment → settings of the agent beyond `SMALL`, and of the schedule."""

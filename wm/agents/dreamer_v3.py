@@ -173,7 +173,7 @@ class DreamerV3:
         updates, optimizer = self.optimizer.update(
             gradient, state.optimizer, state.params
         )
-        params = optax.apply_updates(state.params, updates)
+        params: Params = optax.apply_updates(state.params, updates)
         slow = optimizers.ema(
             state.slow_critic, params["policy"]["critic"], self.config.slow_rate
         )
@@ -247,7 +247,7 @@ class DreamerV3:
         scales = config.scales(self.model.reconstructed)
         assert terms.keys() == scales.keys(), (sorted(terms), sorted(scales))
         means = {name: term.mean() for name, term in terms.items()}
-        total = sum(scales[name] * means[name] for name in scales)
+        total = jnp.stack([scales[name] * means[name] for name in scales]).sum()
         metrics = {f"loss/{name}": mean for name, mean in means.items()}
         metrics |= fit.metrics | learned.metrics
         return total, Learned(terms, fit.states, learned.scale, metrics)

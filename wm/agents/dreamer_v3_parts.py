@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Hashable
+from typing import Any
 
 import optax
 
@@ -67,7 +69,7 @@ def optimizer(config: Config) -> optax.GradientTransformation:
             optax.clip_by_global_norm(clip), optax.adam(rate, eps=epsilon)
         )
         rate = config.behavior_learning_rate
-        parts = {
+        parts: dict[Hashable, Any] = {
             "model": adam(1000.0, config.learning_rate, 1e-8),
             "actor": adam(100.0, rate, 1e-5),
             "critic": adam(100.0, rate, 1e-5),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -182,7 +182,7 @@ class HostReplay:
 
     def read(self, state: HostReplayState, index: Index) -> Batch:
         """The steps at `index` `[N, L]`, whatever lies there now; see `holds`."""
-        row, time = (np.asarray(x) for x in index)
+        row, time = (cast(Any, np.asarray(x)) for x in index)
         steps = jax.tree.map(lambda x: x[row, time % state.slots], state.steps)
         return as_batch(steps, Index(row, time), np.ones(time.shape[0], np.float32))
 
@@ -228,7 +228,8 @@ def copy_windows(steps, slots: int, row, start, L: int, probability) -> Batch:
         return out
 
     time = start[:, None] + np.arange(L, dtype=np.int32)
-    index = Index(np.broadcast_to(row[:, None], time.shape), time)
+    rows = np.broadcast_to(row[:, None], time.shape)
+    index = Index(cast(Any, rows), cast(Any, time))
     return as_batch(jax.tree.map(gather, steps), index, probability)
 
 

@@ -147,7 +147,8 @@ def resized(frames: np.ndarray, size: int, gray: bool) -> np.ndarray:
     method = Image.Resampling.BILINEAR
     out = np.empty((len(frames), size, size, 3), np.uint8)
     for b, c in np.ndindex(len(frames), 3):
-        out[b, ..., c] = Image.fromarray(frames[b, c]).resize((size, size), method)
+        resized = Image.fromarray(frames[b, c]).resize((size, size), method)
+        out[b, ..., c] = np.asarray(resized)
     if gray:
         out = (out * LUMA).sum(-1, keepdims=True).astype(np.uint8)
     return out

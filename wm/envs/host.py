@@ -12,7 +12,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import jax
 import numpy as np
@@ -75,8 +75,8 @@ class RowsEnv:
         is_first, self._ended = self._ended, terminal | truncated
         return TimeStep(
             observation=jax.tree.map(lambda *x: np.stack(x), *observations),
-            reward=reward.astype(np.float32),
-            discount=np.where(terminal, 0, 1).astype(np.float32),
+            reward=cast(Any, reward.astype(np.float32)),
+            discount=cast(Any, np.where(terminal, 0, 1).astype(np.float32)),
             is_first=is_first,  # type: ignore[arg-type]
             is_last=self._ended.copy(),  # type: ignore[arg-type]
         )

@@ -167,7 +167,8 @@ class RSSM:
         shape = (*batch.action.shape[:1], batch.timestep.is_first.shape[1] - 1)
         fit = self.fit(params, self._noise(key, shape), batch)
         scales = self.config.model_scales(fit.terms)
-        return sum(scales[name] * fit.terms[name].mean() for name in scales), fit
+        means = [scales[name] * fit.terms[name].mean() for name in scales]
+        return jnp.stack(means).sum(), fit
 
     # Parts of it, for agents.
 
@@ -375,7 +376,7 @@ class RSSM:
     def _action_vector(self, action: jax.Array) -> jax.Array:
         """One-hot or flattened action, f32 `[…, A]`."""
         spec = self.spec.action
-        if spec.discrete:
+        if spec.classes is not None:
             vector = jax.nn.one_hot(action, spec.classes)
         else:
             lead = action.shape[: action.ndim - len(spec.shape)]

@@ -96,7 +96,7 @@ def _same(size: int, kernel: int, stride: int) -> Pair:
 
 def _leading(window: _Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
     lead = x.shape[:-3]
-    y = _conv(window, x.reshape(-1, *x.shape[-3:]), kernel)
+    y: Any = _conv(window, x.reshape(-1, *x.shape[-3:]), kernel)
     return y.reshape(*lead, *y.shape[1:])
 
 
@@ -140,9 +140,11 @@ def _kernel_gradient(windows: _GradientWindows, x: jax.Array, dy: jax.Array):
 def _kernel_gradient_part(windows: _GradientWindows, x: jax.Array, dy: jax.Array):
     # Channels act as the batch, the batch as the channels that are summed. The operand
     # with fewer channels is the one that is read k^2 times.
+    dk: Any
     if x.shape[-1] <= dy.shape[-1]:
         image, kernel = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
-        return _conv(windows.to_kernel, image, kernel).transpose(1, 2, 0, 3)
+        dk = _conv(windows.to_kernel, image, kernel)
+        return dk.transpose(1, 2, 0, 3)
     image, kernel = dy.transpose(3, 1, 2, 0), x.transpose(1, 2, 0, 3)
     dk = _conv(windows.to_flipped, image, kernel)
     return dk[:, ::-1, ::-1].transpose(1, 2, 3, 0)

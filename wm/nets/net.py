@@ -35,7 +35,8 @@ def from_module(module: nn.Module) -> Net:
         shapes = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(jax.numpy.shape(x), x.dtype), examples
         )
-        return module.lazy_init(key, *shapes).get("params", {})
+        variables: Any = module.lazy_init(key, *shapes)
+        return variables.get("params", {})
 
     def apply(params: NetParams, *inputs: Tree) -> Tree:
         return module.apply({"params": params}, *inputs)

@@ -71,7 +71,7 @@ def joined_vector(specs: Specs, values: dict, squash) -> jax.Array:
         spec, x = specs[name], values[name]
         lead = x.shape[: x.ndim - len(spec.shape)]
         there = available(spec, x).reshape(*lead, *(1,) * len(spec.shape))
-        if spec.discrete:
+        if spec.classes is not None:
             part = jax.nn.one_hot(x, spec.classes) * there[..., None]
         else:
             part = squash(jnp.where(there, x, 0).astype(jnp.float32))

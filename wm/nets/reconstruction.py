@@ -52,7 +52,7 @@ def reconstruction_loss(
         wanted = target.astype(jnp.float32) / 255
         return jnp.square(prediction - wanted).sum(axes)
     there = available(spec, target)
-    if spec.discrete:
+    if spec.classes is not None:
         logp = jax.nn.log_softmax(prediction)
         loss = -(jax.nn.one_hot(target, spec.classes) * logp).sum(-1)
     else:

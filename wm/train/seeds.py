@@ -97,7 +97,7 @@ class Seeds:
           counts: traced i32 arguments after the state.
           donate: whether the states are consumed.
         """
-        donated = {"donate_argnums": 1} if donate else {}
+        donated: dict[str, Any] = {"donate_argnums": 1} if donate else {}
         zeros = [np.int32(0)] * counts
         start = time.perf_counter()
         if self.mode == "loop":
