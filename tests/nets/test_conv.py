@@ -143,7 +143,7 @@ def test_bfloat16_stays_bfloat16():
 
 
 def test_an_update_in_a_scan_costs_what_it_costs_outside():
-    """The stock one is 12 to 100 times slower inside (CPU seconds, full optimization)."""
+    """The stock one is 12 to 100 times slower inside (CPU seconds, optimized)."""
     steps = 4
     x, first, second = draws((steps, 8, 16, 16, 3), (4, 4, 3, 16), (4, 4, 16, 16))
     options = {"xla_backend_optimization_level": 3}
