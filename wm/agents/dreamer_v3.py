@@ -269,21 +269,23 @@ class DreamerV3:
             policy.start(frozen, starts.deter.shape[0]),
             self.config.imagine_length,
         )
-        every = jax.tree.map(
-            lambda before, after: jnp.concatenate([before, after[None]]),
-            trajectory.state,
-            last,
-        )
-        features = self.model.features(every)
-        survival = self.model.survival(frozen, features)
+        features = self.model.features(trajectory.state)
+        final = self.model.features(last)
+
+        def throughout(head) -> jax.Array:
+            parts = head(frozen, features), head(frozen, final)[None]
+            return jnp.concatenate(parts)
+
+        survival = throughout(self.model.survival)
         if not self.config.soft_continue:
             alive = (timestep.discount != 0).astype(jnp.float32)
             survival = survival.at[0].set(alive.reshape(-1))
         return Dream(
             states=trajectory.state,
             features=features,
+            final=final,
             action=trajectory.action,
-            reward=self.model.reward(frozen, features[1:]),
+            reward=throughout(self.model.reward)[1:],
             survival=survival,
         )
 

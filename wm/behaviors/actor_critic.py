@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from wm.nets.mlp import Features
 from wm.nets.net import Net
 from wm.ops import distributions
 from wm.ops.normalizers import PercentileScale, PercentileState
@@ -27,8 +28,8 @@ stop = jax.lax.stop_gradient
 class Actor(NamedTuple):
     """Stochastic policy over model states; parameters `params["policy"]["actor"]`."""
 
-    features: Callable[[Tree], jax.Array]
-    """What the net reads of a model state, `[…, F]`."""
+    features: Callable[[Tree], Features]
+    """What the net reads of a model state."""
     head: Net
     """To logits, or to (mean, stddev) before their bounds."""
     spec: ArraySpec
@@ -79,8 +80,10 @@ class Dream(NamedTuple):
 
     states: Tree
     """Model states before each action, `[H, N, …]`."""
-    features: jax.Array
-    """Of those and of the state after the last action, `[H + 1, N, F]`."""
+    features: Features
+    """Of those, `[H, N, F]`."""
+    final: Features
+    """Of the state after the last action, `[N, F]`."""
     action: jax.Array
     """`[H, N, …]`."""
     reward: jax.Array
@@ -121,8 +124,8 @@ class ActorCritic:
     pathwise: bool = False
     """Follow the gradient of the returns through the model, not that of log pi."""
 
-    def init(self, key: Key, features: jax.ShapeDtypeStruct) -> Tree:
-        """Fresh parameters for features `[1, F]`."""
+    def init(self, key: Key, features: Tree) -> Tree:
+        """Fresh parameters for features `[1, F]`, or their shapes."""
         key_actor, key_critic = jax.random.split(key)
         return {
             "actor": self.actor.head.init(key_actor, features),
@@ -141,17 +144,19 @@ class ActorCritic:
         """
         constant = stop(dream.features)
         logits = self.critic.apply(params["policy"]["critic"], constant)
-        slow_value = self.code.mean(self.critic.apply(slow_critic, constant[:-1]))
+        slow_value = self.code.mean(self.critic.apply(slow_critic, constant))
+        frozen = stop(params["policy"]["critic"])
         value = self.code.mean(stop(logits))
         if self.pathwise:
-            frozen = stop(params["policy"]["critic"])
             value = self.code.mean(self.critic.apply(frozen, dream.features))
-        targets = lambda_return(dream.reward, dream.survival[1:], value[1:], self.trace)
+        final = self.code.mean(self.critic.apply(frozen, dream.final))
+        arrival = jnp.concatenate([value[1:], final[None]])
+        targets = lambda_return(dream.reward, dream.survival[1:], arrival, self.trace)
         # The first weight is the survival of the start: a dead state counts nothing.
         weight = stop(jnp.cumprod(dream.survival, 0)[:-1])
         scale = self.normalizer.update(scale, targets)
         spread = self.normalizer.scale(scale)
-        advantage = (targets - value[:-1]) / spread
+        advantage = (targets - value) / spread
         policy = self.actor.distribution(params, stop(dream.states))
         entropy = policy.entropy()
         gain = advantage
@@ -159,7 +164,7 @@ class ActorCritic:
             gain = policy.log_prob(stop(dream.action)) * stop(advantage)
         terms = {
             "policy": -weight * (gain + self.entropy * entropy),
-            "value": weight * self._critic_loss(logits[:-1], targets, slow_value),
+            "value": weight * self._critic_loss(logits, targets, slow_value),
         }
         metrics = {
             "behavior/return": targets.mean(),
@@ -176,7 +181,7 @@ class ActorCritic:
         self,
         params: Params,
         slow_critic: Tree,
-        features: jax.Array,
+        features: Features,
         timestep: TimeStep,
         bootstrap: jax.Array,
         gamma: float,

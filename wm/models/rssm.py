@@ -25,7 +25,7 @@ from wm.models.rssm_config import RSSMConfig, action_size, scalar_bins
 from wm.models.rssm_core import finish
 from wm.models.rssm_state import RSSMState, flat, unpack
 from wm.nets import codec, heads
-from wm.nets.mlp import mlp
+from wm.nets.mlp import Features, mlp
 from wm.nets.observations import flat_specs
 from wm.ops import distributions, losses
 from wm.ops.trees import swap_time, where_rows
@@ -203,16 +203,16 @@ class RSSM:
             discount=jnp.minimum(1.0, alive / max(gamma, 1e-6)),
         )
 
-    def features(self, state: RSSMState) -> jax.Array:
-        """[h, z] `[…, D + groups * classes]`, what heads read."""
-        return jnp.concatenate([state.deter, flat(state.stoch)], -1)
+    def features(self, state: RSSMState) -> Features:
+        """[h, z], what heads read: parts of width D and groups * classes."""
+        return state.deter, flat(state.stoch)
 
-    def reward(self, params: Params, features: jax.Array) -> jax.Array:
+    def reward(self, params: Params, features: Features) -> jax.Array:
         """Expected reward on arrival, f32 `[…]`, in task units."""
         logits = self._reward.apply(params["model"]["reward"], features)
         return self._two_hot.mean(logits)
 
-    def survival(self, params: Params, features: jax.Array) -> jax.Array:
+    def survival(self, params: Params, features: Features) -> jax.Array:
         """Chance times gamma that life goes on after arrival, f32 `[…]`."""
         logit = self._continue.apply(params["model"]["continue"], features)
         if self.config.soft_continue:

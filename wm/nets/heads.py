@@ -1,6 +1,7 @@
 """Heads: an MLP and the raw parameters of a distribution, float32.
 
-The caller forms the distribution from `wm.ops`. Params of every head: `{"layer0":
+Where x is a tuple, its parts count as one vector. The caller forms the distribution
+from `wm.ops`. Params of every head: `{"layer0":
 {"kernel" [D, units], "bias", "scale"}, …, OUTPUT: {"kernel" [units, size], "bias"}}`,
 where OUTPUT is "out", or "mean" and "stddev".
 """
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from wm.nets import norms
-from wm.nets.mlp import Fan, Layer, activation
+from wm.nets.mlp import Fan, Features, Layer, activation
 from wm.nets.net import Net, from_module
 
 
@@ -96,7 +97,7 @@ class Head(nn.Module):
     outputs: tuple[tuple[str, tuple[int, ...]], ...]
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
+    def __call__(self, x: Features) -> dict[str, jax.Array]:
         config = self.config
         hidden = {name: getattr(config, name) for name in ("act", "norm", "bias")}
         shared = {"fan": config.fan, "dtype": jnp.dtype(config.dtype)}
@@ -106,5 +107,5 @@ class Head(nn.Module):
         for name, shape in self.outputs:
             layer = Layer(math.prod(shape), scale=config.outscale, **shared, name=name)
             y = layer(x).astype(jnp.float32)
-            outputs[name] = y.reshape(*x.shape[:-1], *shape)
+            outputs[name] = y.reshape(*y.shape[:-1], *shape)
         return outputs

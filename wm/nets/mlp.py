@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import flax.linen as nn
@@ -13,6 +14,9 @@ from wm.nets.blocks import block_matmul
 from wm.nets.net import Net, from_module
 
 Fan = Literal["in", "average"]
+Features = jax.Array | tuple[jax.Array, ...]
+"""`[…, D]`, or parts that count as their concatenation and are never copied into one:
+for [h, z] of an imagined batch the copy takes longer than the product."""
 _ACTIVATIONS = ("silu", "elu", "relu", "gelu", "tanh", "sigmoid", "none")
 
 
@@ -112,17 +116,33 @@ class Layer(nn.Module):
     dtype: jnp.dtype = jnp.dtype("float32")
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = x.astype(self.dtype)
+    def __call__(self, x: Features) -> jax.Array:
+        parts = [part.astype(self.dtype) for part in _parts(x)]
         init = initializers.truncated_normal(self.scale, self.fan)
         if self.blocks:
+            (x,) = parts
             shape = (self.blocks, x.shape[-1] // self.blocks, self.units // self.blocks)
             kernel = self.param("kernel", init, shape).astype(self.dtype)
             x = block_matmul(x, kernel)
         else:
-            kernel = self.param("kernel", init, (x.shape[-1], self.units))
-            x = x @ kernel.astype(self.dtype)
+            width = sum(part.shape[-1] for part in parts)
+            kernel = self.param("kernel", init, (width, self.units))
+            x = _product(parts, kernel.astype(self.dtype))
         return owned_bias_norm_act(self, x)
+
+
+def _parts(x: Features) -> tuple[jax.Array, ...]:
+    return x if isinstance(x, tuple) else (x,)
+
+
+def _product(parts: list[jax.Array], kernel: jax.Array) -> jax.Array:
+    """Concatenation of `parts` `[…, D_i]` times `kernel` `[sum D_i, O]`."""
+    products, start = [], 0
+    for part in parts:
+        stop = start + part.shape[-1]
+        products.append(part @ kernel[start:stop])
+        start = stop
+    return functools.reduce(jnp.add, products)
 
 
 def owned_bias_norm_act(module, x: jax.Array) -> jax.Array:

@@ -95,9 +95,11 @@ def prepare(path: Path, config: dict[str, Any]) -> bool:
             return True
         config = {**old, "schedule": {**old["schedule"], "total": grown}}
     try:
-        (path / "report").mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+        # First, so that a directory is never left without it.
         write_json(path / CONFIG, config)
         write_json(path / "versions.json", versions())
+        (path / "report").mkdir(exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
     return old is not None
@@ -345,8 +347,12 @@ def cpu_name() -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write atomically."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def snake(name: str) -> str:
