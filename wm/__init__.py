@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from wm.envs.batched import batch
     from wm.envs.check import check
     from wm.envs.host import host
+    from wm.errors import RunError, UserError
     from wm.imagine import as_env
     from wm.train.run import train
 
 __all__ = [
+    "RunError",
+    "UserError",
     "agent",
     "as_env",
     "batch",
@@ -30,6 +33,7 @@ __all__ = [
 
 _LAZY = {
     **dict.fromkeys(("agent", "env", "load"), "wm.api"),
+    **dict.fromkeys(("RunError", "UserError"), "wm.errors"),
     "as_env": "wm.imagine",
     "batch": "wm.envs.batched",
     "check": "wm.envs.check",
