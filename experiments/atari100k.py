@@ -19,7 +19,7 @@ SEEDS = 5
 TASKS = tuple(f"atari/{game}" for game in ATARI_100K)
 EXPERIMENT = Experiment(
     name="atari100k",
-    groups=(Group(PRESET, TASKS, pixels=True, frames=400_000),),
+    groups=(Group(PRESET, TASKS, pixels=True, frames=400_000, repeat=4),),
     seeds=SEEDS,
 )
 PUBLISHED = EXPERIMENT.published()

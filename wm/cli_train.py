@@ -159,9 +159,10 @@ def _environment(chosen: Run, schedule: Any, env_values: dict) -> Any:
     given, count = [dict(env_values)], 1
     if is_host(chosen.env):
         count = chosen.seeds
+        # Row r of an environment starts with its seed + r: leave room between.
+        seeds = [10_000 * (chosen.seed + i) for i in range(count)]
         given = [
-            {"num_envs": schedule.envs, "seed": chosen.seed + i, **env_values}
-            for i in range(count)
+            {"num_envs": schedule.envs, "seed": seed, **env_values} for seed in seeds
         ]
     try:
         each = [envs.make(chosen.env, **values) for values in given]

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from wm.ops.trees import where_rows
 from wm.types import (
     Env,
     EnvSpec,
@@ -255,16 +256,3 @@ def as_env(model: WorldModel, params: Params, starts: Tree) -> Env:
       starts: model states to begin in, every leaf `[N, …]`, drawn uniformly.
     """
     return Dream(params=params, starts=starts, model=model)
-
-
-def where_rows(mask: jax.Array, new: Tree, old: Tree) -> Tree:
-    """Rows of `new` where `mask` `[B]` is true, else of `old`."""
-
-    def select(a, b):
-        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-            shape = mask.shape
-        else:
-            shape = (*mask.shape, *(1,) * (a.ndim - mask.ndim))
-        return jnp.where(mask.reshape(shape), a, b)
-
-    return jax.tree.map(select, new, old)

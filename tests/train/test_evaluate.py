@@ -47,7 +47,8 @@ def test_host_rows_play_the_same_number_of_whole_episodes():
     agent = Toy(COUNTER.spec)
     state = agent.init(jax.random.key(0))
     env = AsHost(COUNTER, 4, jax.random.key(3))
-    found = evaluate.evaluate_host(agent, env, state, jax.random.key(1), 10)
+    act = evaluate.host_act(agent)
+    found = evaluate.evaluate_host(agent, env, act, state, jax.random.key(1), 10)
     np.testing.assert_array_equal(
         found.returns, found.lengths * (found.lengths + 1) / 2
     )

@@ -76,31 +76,16 @@ def make(
     truncation, theirs counts as terminal; at least 1 idle frame, theirs 0.
     """
     base = check(protocol, repeat, noops, frames, resize)
-    size = base.size if size is None else size
+    given = {"size": size, "gray": gray, "sticky": sticky, "full_actions": full_actions}
+    given = {name: value for name, value in given.items() if value is not None}
+    chosen = dataclasses.replace(base, **given)
+    size, gray = chosen.size, chosen.gray
     if size < 1:
         raise UserError(f"size must be at least 1, got {size}")
-    gray = base.gray if gray is None else gray
-    sticky = base.sticky if sticky is None else sticky
-    full_actions = base.full_actions if full_actions is None else full_actions
     pillow = resize == "pillow"
-    options: dict[str, Any] = {
-        "stack_num": 1,
-        "frame_skip": repeat,
-        "noop_max": noops,
-        "max_episode_steps": -(-frames // repeat),
-        "full_action_space": full_actions,
-        "repeat_action_probability": sticky,
-        "gray_scale": gray and not pillow,
-        "img_height": RAW_HEIGHT if pillow else size,
-        "img_width": RAW_WIDTH if pillow else size,
-        "use_inter_area_resize": True,
-        "use_fire_reset": False,
-        "episodic_life": False,
-        "zero_discount_on_life_loss": False,
-        "reward_clip": False,
-    }
+    options = _options(chosen, repeat, noops, frames, pillow)
     pool = make_pool(f"{name}-v5", num_envs, seed, **options)
-    published = Protocol(size, gray, sticky, full_actions) in PROTOCOLS.values()
+    published = chosen in PROTOCOLS.values()
     published = published and (repeat, frames) == (4, 108_000)
     spec = EnvSpec(
         observation=ArraySpec((size, size, 1 if gray else 3), "uint8"),
@@ -112,6 +97,29 @@ def make(
     )
     observe = lambda x: resized(x, size, gray) if pillow else channels_last(x)
     return PoolEnv(pool, spec, observe)
+
+
+def _options(
+    chosen: Protocol, repeat: int, noops: int, frames: int, pillow: bool
+) -> dict[str, Any]:
+    """Every option of envpool that matters here; its defaults differ by release."""
+    size = chosen.size
+    return {
+        "stack_num": 1,
+        "frame_skip": repeat,
+        "noop_max": noops,
+        "max_episode_steps": -(-frames // repeat),
+        "full_action_space": chosen.full_actions,
+        "repeat_action_probability": chosen.sticky,
+        "gray_scale": chosen.gray and not pillow,
+        "img_height": RAW_HEIGHT if pillow else size,
+        "img_width": RAW_WIDTH if pillow else size,
+        "use_inter_area_resize": True,
+        "use_fire_reset": False,
+        "episodic_life": False,
+        "zero_discount_on_life_loss": False,
+        "reward_clip": False,
+    }
 
 
 def check(protocol: str, repeat: int, noops: int, frames: int, resize: str) -> Protocol:

@@ -52,7 +52,8 @@ def _benchmark(
     replay = min(5_000_000, total or 5_000_000)
     return Preset(
         agent=_SIZES[size],
-        schedule={"replay": replay, **schedule},
+        # Theirs begins to learn with 16 * 64 windows of 65 records to choose from.
+        schedule={"replay": replay, "prefill": 1_024 + 64 * envs, **schedule},
         env=env or {},
         source=f"{_CONFIGS} ({name}, {size})",
     )

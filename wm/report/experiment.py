@@ -30,6 +30,8 @@ class Group:
     """Whether the agent sees images; picks the published table."""
     frames: int
     """Budget of the published numbers, in simulator steps."""
+    repeat: int = 1
+    """Simulator steps per action."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +104,8 @@ class Experiment:
             preset = "+".join([group.preset, *filter(None, [add.strip("+")])])
             words = ["wm", "train", self.system, "--env", env, "--preset", preset]
             words += ["--seeds", str(seeds or self.seeds), "--seed", str(seed)]
+            if not any(word.startswith("--steps") for word in rest):
+                words += ["--steps", str(group.frames // group.repeat)]
             folder = Path(out or f"runs/{self.name}") / task.replace(":", "-")
             lines[task] = [*words, "--out", folder.as_posix(), *rest]
         return lines

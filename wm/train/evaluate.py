@@ -99,7 +99,10 @@ def evaluator(agent: Any, env: Any, num_episodes: int, rows: int = ROWS) -> Call
       rows: at once.
     """
     if hasattr(env, "num_envs"):
-        return lambda state, key: evaluate_host(agent, env, state, key, num_episodes)
+        act = host_act(agent)
+        return lambda state, key: evaluate_host(
+            agent, env, act, state, key, num_episodes
+        )
     count, rows = waves(num_episodes, rows)
     env = frozen(env)
 
@@ -121,26 +124,36 @@ def concatenate(parts: list[Scores], num_episodes: int) -> Scores:
     return Scores(*map(join, *parts))
 
 
+def host_act(agent: Any) -> Callable:
+    """`(actor, carry, key, timestep) -> (carry, action)` for `evaluate_host`."""
+
+    @jax.jit
+    def act(actor, carry, key, timestep):
+        return agent.act(actor, key, carry, timestep, "eval")[:2]
+
+    return act
+
+
 def evaluate_host(
-    agent: Any, env: Any, state: Tree, key: Key, num_episodes: int
+    agent: Any, env: Any, act: Callable, state: Tree, key: Key, num_episodes: int
 ) -> Scores:
     """Scores on a `HostEnv`: per row the same number of whole episodes, in order.
 
     Rows are not stopped early and none is favoured: each contributes its first
     `num_episodes / num_envs` episodes (rounded up, surplus dropped by row number).
-    The first record of each row must be `is_first`, as after `reset`.
+    The first record of each row must be `is_first`, as after `reset`. `act` is
+    `host_act(agent)`, made once, since every new one is compiled anew.
     """
     rows = env.num_envs
     each = -(-num_episodes // rows)
     actor = agent.actor(state)
-    act = jax.jit(lambda carry, key, t: agent.act(actor, key, carry, t, "eval")[:2])
     carry = agent.start(actor, rows)
     timestep = env.reset()
     finished: list[list[tuple[float, int]]] = [[] for _ in range(rows)]
     total, length = np.zeros(rows, np.float32), np.zeros(rows, np.int32)
     limit = (env.spec.time_limit or NO_LIMIT) * each + each
     for time in range(limit):
-        carry, action = act(carry, jax.random.fold_in(key, time), timestep)
+        carry, action = act(actor, carry, jax.random.fold_in(key, time), timestep)
         timestep = env.step(np.asarray(action))
         first = np.asarray(timestep.is_first)
         total = np.where(first, 0.0, total + np.asarray(timestep.reward))

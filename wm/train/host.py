@@ -73,6 +73,7 @@ class HostRunner:
         self.overlap = overlap
         self.on_host = isinstance(loop.buffer, HostReplay)
         self._eval_env, self._eval = eval_env, None
+        self._eval_act = evaluate.host_act(loop.agent)
         self._first = [timestep_of(env.reset()) for env in envs]
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "wm-learn")
         agent = loop.agent
@@ -166,9 +167,9 @@ class HostRunner:
         for index, state in enumerate(states):
             train, env = state.train, self._eval or self.envs[index]
             key = evaluate.evaluation_key(train.key, train.step, first_wave)
-            agent = self.loop.agent
+            agent, act = self.loop.agent, self._eval_act
             found.append(
-                evaluate.evaluate_host(agent, env, train.agent, key, num_episodes)
+                evaluate.evaluate_host(agent, env, act, train.agent, key, num_episodes)
             )
             if env is self.envs[index]:
                 state.train = _restarted(train, timestep_of(env.reset()))

@@ -19,6 +19,8 @@ class Need(NamedTuple):
     learner: int
     free: int | None
     """Of the device (or the machine, on CPU); None where it cannot be known."""
+    host_free: int | None = None
+    """Of the machine, where replay lives there and not on the device."""
 
 
 def size_bytes(tree: Tree) -> int:
@@ -32,15 +34,17 @@ def size_bytes(tree: Tree) -> int:
     return sum(size(leaf) for leaf in jax.tree.leaves(tree))
 
 
-def need(shapes: Any, seeds: int) -> Need:
+def need(shapes: Any, seeds: int, replay_on_host: bool = False) -> Need:
     """What `seeds` states of these shapes occupy, temporaries aside.
 
     Args:
       shapes: `TrainState` of one seed, arrays or shapes.
       seeds: how many.
+      replay_on_host: whether replay is kept in the machine's memory.
     """
     replay, whole = size_bytes(shapes.buffer), size_bytes(shapes)
-    return Need(seeds * replay, seeds * (whole - replay), free_bytes())
+    host_free = machine_bytes() if replay_on_host else None
+    return Need(seeds * replay, seeds * (whole - replay), free_bytes(), host_free)
 
 
 def check(need: Need, capacity: int) -> None:
@@ -49,18 +53,24 @@ def check(need: Need, capacity: int) -> None:
     Raises:
       RunError: replay and learner are larger than what is free.
     """
-    if need.free is None or need.replay + need.learner <= need.free:
+    free, on_host = need.free, need.host_free is not None
+    if on_host:
+        free = need.host_free
+        if jax.devices()[0].platform != "cpu":
+            need = need._replace(learner=0)
+    if free is None or need.replay + need.learner <= free:
         return
-    room = max(need.free - need.learner, 0) * 0.8
+    room = max(free - need.learner, 0) * 0.8
     fitting = int(capacity * room / max(need.replay, 1))
     remedy = "a smaller agent"
     if fitting:
         digits = 10 ** max(len(str(fitting)) - 2, 0)
         fitting = fitting // digits * digits
-        remedy = f"--train.replay {fitting} or --train.replay_tier host"
+        remedy = f"--train.replay {fitting}"
+        remedy += "" if on_host else " or --train.replay_tier host"
     raise RunError(
         f"replay of {capacity:,} steps needs {megabytes(need.replay)} and the learner "
-        f"{megabytes(need.learner)}, {megabytes(need.free)} are free. Use {remedy}"
+        f"{megabytes(need.learner)}, {megabytes(free)} are free. Use {remedy}"
     )
 
 
@@ -72,6 +82,11 @@ def free_bytes() -> int | None:
         if "bytes_limit" not in stats:
             return None
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return machine_bytes()
+
+
+def machine_bytes() -> int | None:
+    """Free bytes of the machine's own memory; None where it cannot be known."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

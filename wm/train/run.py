@@ -116,7 +116,8 @@ class Session:
         self.env = env
         self.runner = self._runner(loop, env)
         self.shapes = self.runner.shapes()
-        need = memory.need(self.shapes, seeds)
+        on_host = schedule.replay_tier == "host"
+        need = memory.need(self.shapes, seeds, on_host)
         memory.check(need, schedule.replay)
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
         self.continued = rundir.prepare(out, self.config)
