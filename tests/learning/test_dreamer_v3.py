@@ -1,8 +1,9 @@
 """DreamerV3 learns the probe tasks, and does not without its key components.
 
-Seed 0 of each; scores are means over 100 episodes. CPU seconds on one core, compile
-aside. Figures of the ablations stand in each docstring; imagination horizon 1 is
-reported and not required to fail, since it is still temporal-difference learning.
+Seed 0 of each; scores are means over 100 episodes, as measured on 2026-11-21 (two
+shared CPU cores, jax 0.10.2); CPU seconds with compilation. Figures of the ablations
+stand in each docstring. Imagination horizon 1 is not an ablation here: it is still
+temporal-difference learning.
 """
 
 import pytest
@@ -17,7 +18,8 @@ AMNESIC = {"reset_every_step": True}
 
 
 def test_catch_from_pixels_is_learned():
-    """CATCH_FIGURES"""
+    """0.96 (random -0.6, best 1; 103 CPU s). No world-model learning -0.56; actions
+    hidden from the core -0.56."""
     assert score("pixels/catch") >= 0.84
 
 
@@ -27,7 +29,8 @@ def test_catch_needs_a_model_that_learns_and_sees_actions(broken):
 
 
 def test_recall_is_learned():
-    """RECALL_FIGURES"""
+    """1.00 (random 0.5). State reset at every step 0.49; no world-model learning 0.48;
+    actions hidden from the core 0.49."""
     assert score("probe/recall") >= 0.9
 
 
@@ -37,7 +40,8 @@ def test_recall_needs_memory_and_a_model_that_learns(broken):
 
 
 def test_hidden_point_is_learned():
-    """HIDDEN_FIGURES"""
+    """27.6 (random 5.7, best without memory 15.4, best 28.9; 91 CPU s). State reset at
+    every step 2.6; no world-model learning 2.6; actions hidden 2.8."""
     assert score("probe/hidden_point") >= 20
 
 
@@ -49,7 +53,8 @@ def test_hidden_point_needs_memory_actions_and_a_model_that_learns(broken):
 
 
 def test_sparse_point_is_learned():
-    """SPARSE_FIGURES"""
+    """38.9 (random 2.7, best 42.5; 201 CPU s). Actions hidden from the core 0.7; no
+    world-model learning SPARSE_DULL."""
     assert score("probe/sparse_point") >= 30
 
 
@@ -59,7 +64,8 @@ def test_sparse_point_needs_a_model_that_learns_and_sees_actions(broken):
 
 
 def test_cartpole_is_learned():
-    """CARTPOLE_FIGURES"""
+    """500 (random 22, best 500; 201 CPU s). No world-model learning 22.9; actions
+    hidden from the core 22.5."""
     assert score("gymnax/CartPole-v1") >= 450
 
 
