@@ -54,7 +54,7 @@ def test_hidden_point_needs_memory_actions_and_a_model_that_learns(broken):
 
 def test_sparse_point_is_learned():
     """38.9 (random 2.7, best 42.5; 201 CPU s). Actions hidden from the core 0.7; no
-    world-model learning SPARSE_DULL."""
+    world-model learning 0.8."""
     assert score("probe/sparse_point") >= 30
 
 
