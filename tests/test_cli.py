@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import pytest
 
-from wm import cli
+from wm import cli, cli_train
 from wm.cli_options import Option, convert, options, parse, replace
 from wm.errors import RunError, UserError
+from wm.train.schedule import Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +212,16 @@ def test_bad_command_lines(line, code, message, capsys):
     text = capsys.readouterr().err
     assert text.startswith(f"wm: {message}")
     assert text.count("\n") == 1
+
+
+def test_host_environments_of_several_seeds_have_seeds_of_their_own(monkeypatch):
+    made = []
+    monkeypatch.setattr("wm.envs.make", lambda name, **values: made.append(values))
+    schedule = Schedule(envs=4)
+    for values in ({}, {"seed": 7}):
+        chosen = cli_train.Run(env="atari/Pong", seed=3, seeds=2)
+        cli_train._environment(chosen, schedule, values)
+    assert [x["seed"] for x in made] == [30_000, 40_000, 7, 10_007]
 
 
 def test_a_folder_without_a_run_is_refused_and_left_alone(tmp_path, capsys):

@@ -160,9 +160,10 @@ def _environment(chosen: Run, schedule: Any, env_values: dict) -> Any:
     if is_host(chosen.env):
         count = chosen.seeds
         # Row r of an environment starts with its seed + r: leave room between.
-        seeds = [10_000 * (chosen.seed + i) for i in range(count)]
+        first = env_values.get("seed", 10_000 * chosen.seed)
         given = [
-            {"num_envs": schedule.envs, "seed": seed, **env_values} for seed in seeds
+            {"num_envs": schedule.envs, **env_values, "seed": first + 10_000 * i}
+            for i in range(count)
         ]
     try:
         each = [envs.make(chosen.env, **values) for values in given]

@@ -206,7 +206,8 @@ class BatchEnv(Protocol):
 @runtime_checkable
 class HostEnv(Protocol):
     """The same stream with effects: `num_envs` instances outside the device.
-    Optional: `state() -> bytes`, `restore(bytes)`."""
+    Optional: `state() -> bytes` and `restore(bytes)`, so that a resumed run continues
+    its episodes; `reseed(int)`, so that evaluations and resumed runs see new ones."""
 
     num_envs: int
 

@@ -50,7 +50,7 @@ def test_clear_keeps_the_episode_under_way():
     stats = feed(statistics.init(1), BEGIN, END, BEGIN, (1.0, False, False))
     stats = feed(statistics.clear(stats), END)
     assert stats.count == 1
-    assert stats.return_sum == 3.0
+    assert stats.return_mean == 3.0
     assert stats.length_sum == 2
 
 
@@ -58,5 +58,15 @@ def test_a_frozen_row_is_counted_once():
     frozen = (0.0, False, True)
     stats = feed(statistics.init(1), BEGIN, END, frozen, frozen)
     assert stats.count == 1
-    assert stats.return_sum == 2.0
+    assert stats.return_mean == 2.0
     assert stats.length_sum == 1
+
+
+def test_the_spread_of_large_returns_is_not_lost_to_rounding():
+    returns = [10_000.0, 10_001.0, 10_002.0, 10_003.0]
+    stats = statistics.init(1)
+    for value in returns:
+        stats = feed(stats, BEGIN, (value, False, True))
+    summary = statistics.summary(stats)
+    np.testing.assert_allclose(summary["episode/return"], np.mean(returns))
+    np.testing.assert_allclose(summary["episode/return_std"], np.std(returns), 1e-4)

@@ -15,9 +15,23 @@ from wm.ops.distributions import (
     Squashed,
     TanhNormal,
     TruncatedNormal,
+    legal_categorical,
 )
 
 HALVES = jnp.log(jnp.array([0.5, 0.25, 0.25]))
+
+
+def test_the_uniform_share_goes_to_legal_classes_only():
+    legal = jnp.array([True, False, True, True])
+    logits = jnp.log(jnp.array([0.5, 0.9, 0.25, 0.25]))
+    dist = legal_categorical(logits, legal, 0.3)
+    expected = [0.7 * 0.5 + 0.1, 0, 0.7 * 0.25 + 0.1, 0.7 * 0.25 + 0.1]
+    np.testing.assert_allclose(dist.probs, expected, rtol=1e-5)
+    gradient = jax.grad(
+        lambda x: legal_categorical(x, legal, 0.3).log_prob(jnp.array(0))
+    )(logits)
+    assert np.isfinite(gradient).all()
+    assert gradient[1] == 0
 
 
 def test_categorical_matches_hand_values():

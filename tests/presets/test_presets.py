@@ -125,6 +125,39 @@ def test_updates_per_decision_are_the_published_ones(name, envs, every, updates)
     assert schedule.chunk_updates() == (every, updates)
 
 
+@pytest.mark.parametrize(
+    ("name", "total", "replay", "tier"),
+    [
+        ("atari", 51_000_000, 5_000_000, "host"),
+        ("atari100k", 110_000, 110_000, "device"),
+        ("dmc_proprio", 1_100_000, 1_100_000, "device"),
+        ("dmc_vision", 1_100_000, 1_100_000, "host"),
+        ("crafter", 1_100_000, 1_100_000, "device"),
+        ("procgen", 110_000_000, 5_000_000, "host"),
+        ("dmlab", 26_000_000, 5_000_000, "host"),
+        ("minecraft", None, 5_000_000, "host"),
+        ("v1_2023_atari100k", 100_000, 100_000, "device"),
+    ],
+)
+def test_budgets_are_published_and_replay_drops_nothing_within_them(
+    name, total, replay, tier
+):
+    schedule = compose("dreamer_v3", name).schedule
+    assert schedule.get("total") == total
+    assert schedule["replay"] == replay
+    assert schedule.get("replay_tier", "device") == tier
+
+
+def test_the_agent_of_2023_has_its_published_values():
+    """danijar/dreamerv3 8fa35f8, configs.yaml."""
+    agent = compose("dreamer_v3", "v1_2023_medium").agent
+    published = {"deter": 1024, "units": 640, "depth": 48, "classes": 32}
+    published |= {"actor_layers": 3, "critic_layers": 3, "vector_layers": 3}
+    published |= {"dyn_scale": 0.5, "actor_unimix": 0.01, "learning_rate": 1e-4}
+    published |= {"behavior_learning_rate": 3e-5, "replay_value_scale": 0.0}
+    assert published.items() <= agent.items()
+
+
 def test_listing_presets_imports_no_jax():
     code = (
         "import sys; from wm.presets import of; of('dreamer_v3');"

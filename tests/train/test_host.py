@@ -1,6 +1,7 @@
 """Host environments and host replay: the same run as on the device."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 
 from tests.train.test_loop import SCHEDULE, assert_same, runner_of
+from tests.train.test_run import rows, saved, stop_after
 from tests.train.toy import Labeller, Toy
 from wm import envs
 from wm.errors import UserError
+from wm.train import evaluate
 from wm.train.host import HostRunner, train_host
 from wm.train.host_env import AsHost, host_envs
 from wm.train.loop import loop_of
@@ -81,6 +84,12 @@ def test_labels_reach_the_buffer():
     assert np.any(np.asarray(score.steps.extras["score"]) == Labeller.LABEL)
 
 
+def test_labels_reach_a_buffer_on_the_host():
+    schedule = dataclasses.replace(SCHEDULE, replay_tier="host")
+    state, _ = run(host_runner(Labeller, schedule=schedule))
+    assert np.any(state.replay.steps.extras["score"] == Labeller.LABEL)
+
+
 def test_saved_states_continue(tmp_path):
     runner = host_runner(schedule=dataclasses.replace(SCHEDULE, replay_tier="host"))
     state, _ = run(runner)
@@ -89,10 +98,12 @@ def test_saved_states_continue(tmp_path):
     assert jax.tree.structure(saved) == jax.tree.structure(shapes)
     for a, b in zip(jax.tree.leaves(saved), jax.tree.leaves(shapes), strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
-    restored = runner.restore([saved])[0]
+    restored = runner.restore([saved], runner.notes())[0]
     assert_same(restored.train.agent, state.train.agent)
     assert restored.replay.count == state.replay.count
-    assert jnp.all(restored.train.timestep.is_first)
+    assert_same(restored.train.timestep, state.train.timestep)
+    anew = runner.restore([saved], {"environments": [None]})[0]
+    assert jnp.all(anew.train.timestep.is_first)
 
 
 def test_runs_in_host_environments_have_directories_too(tmp_path):
@@ -103,6 +114,60 @@ def test_runs_in_host_environments_have_directories_too(tmp_path):
     assert run.scores.shape == (2, SCHEDULE.eval_episodes)
     longer = train(Toy(ENV.spec), make, SCHEDULE, steps=200, **options)
     assert int(longer._learner(1).step) >= 200
+
+
+def test_the_last_updates_are_paid_when_the_run_ends():
+    env = AsHost(ENV, SCHEDULE.envs, jax.random.key(0))
+    args = (Toy(ENV.spec), env, None, SCHEDULE, jax.random.key(0), lambda rows: None)
+    runner, states = train_host(*args)
+    train = states[0].train
+    assert train.updates == train.chunks * runner.loop.chunk[1] > 0
+
+
+def test_a_resumed_run_with_replay_on_the_host_continues_exactly(tmp_path, monkeypatch):
+    schedule = dataclasses.replace(SCHEDULE, replay_tier="host", total=160)
+    go = lambda out: train(Toy(ENV.spec), ENV, schedule, out=out, quiet=True)
+    whole = go(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        assert go(tmp_path / "run").interrupted
+    resumed = go(tmp_path / "run")
+    assert saved(resumed) == saved(whole)
+    assert rows(resumed) == rows(whole)
+
+
+class Seeded(AsHost):
+    """Has a stream of its own, but no state to continue from."""
+
+    state = property()  # as if it were not there
+    seeds: ClassVar = []
+
+    def reseed(self, seed):
+        self.seeds.append(seed)
+        super().reseed(seed)
+
+
+def test_a_resumed_run_in_an_environment_without_state_sees_other_episodes(tmp_path):
+    make = lambda seed: Seeded(ENV, SCHEDULE.envs, jax.random.key(9))
+    seeds = []
+    for total in (80, 120, 160):
+        Seeded.seeds = []
+        schedule = dataclasses.replace(SCHEDULE, total=total)
+        train(Toy(ENV.spec), make, schedule, out=tmp_path, quiet=True)
+        seeds.append(Seeded.seeds[0])
+    assert len(set(seeds)) == 3
+
+
+def test_evaluations_on_the_host_depend_on_the_key_alone():
+    env = envs.make("probe/recall")
+    agent = Toy(env.spec)
+    play = evaluate.evaluator(agent, AsHost(env, 4, jax.random.key(0)), 8)
+    state = agent.init(jax.random.key(1))
+    first, again, other = (
+        play(state, jax.random.key(seed)).returns for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
 
 
 def test_train_host_needs_an_environment_per_seed():

@@ -32,6 +32,14 @@ def test_cutting_keeps_rows_up_to_the_step_of_each_seed(tmp_path):
     assert kept == [(1, 0), (1, 1), (2, 0)]
 
 
+def test_cutting_drops_rows_that_came_after_the_save(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log.append(path, [{"step": 1, "seed": 0}, {"step": 2, "seed": 0, "fits": 1}])
+    log.append(path, [{"step": 2, "seed": 0, "fits": 2}])
+    log.cut(path, {0: 2}, first=2)
+    assert [row.get("fits") for row in log.read(path)] == [None, 1]
+
+
 def test_an_unwritable_file_is_one_line(tmp_path):
     with pytest.raises(RunError, match="cannot write"):
         log.append(tmp_path / "no" / "metrics.jsonl", [{"step": 1}])

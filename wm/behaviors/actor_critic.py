@@ -39,7 +39,7 @@ class Actor(NamedTuple):
     max_std: float = 1.0
     """Greatest (DreamerV3: 1)."""
     unimix: float = 0.0
-    """Uniform share of a discrete action's distribution; not with `legal`."""
+    """Uniform share of a discrete action's distribution, over legal ones."""
 
     def start(self, params: Params, batch: int) -> tuple:
         """No memory."""
@@ -69,7 +69,7 @@ class Actor(NamedTuple):
         if self.spec.discrete:
             legal = getattr(state, "legal", None)
             if legal is not None:
-                outputs = jnp.where(legal, outputs, -jnp.inf)
+                return distributions.legal_categorical(outputs, legal, self.unimix)
             return distributions.Categorical(outputs, self.unimix)
         mean, stddev = outputs
         return distributions.BoundedNormal(mean, stddev, self.min_std, self.max_std)

@@ -285,7 +285,7 @@ class Prefetch:
         The first call draws `lag` more, by keys folded from its own.
         """
         while len(self._waiting) < self.lag:
-            self._draw(jax.random.fold_in(key, len(self._waiting) + 1))
+            self._draw(jax.random.fold_in(key, 2**32 - 1 - len(self._waiting)))
         self._draw(key)
         return self._waiting.popleft().result()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,8 @@ def make(
         raise UserError(f"size must be at least 1, got {size}")
     pillow = resize == "pillow"
     options = _options(chosen, repeat, noops, frames, pillow)
-    pool = make_pool(f"{name}-v5", num_envs, seed, **options)
+    make_seed = functools.partial(make_pool, f"{name}-v5", num_envs, **options)
+    pool = make_seed(seed)
     published = chosen in PROTOCOLS.values()
     published = published and (repeat, frames) == (4, 108_000)
     spec = EnvSpec(
@@ -96,7 +98,7 @@ def make(
         random_return=RANDOM.get(name) if published else None,
     )
     observe = lambda x: resized(x, size, gray) if pillow else channels_last(x)
-    return PoolEnv(pool, spec, observe)
+    return PoolEnv(make_seed, pool, spec, observe)
 
 
 def _options(

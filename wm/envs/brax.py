@@ -91,6 +91,6 @@ def _load(task: str, backend: str) -> Any:
     with jax.ensure_compile_time_eval(), warnings.catch_warnings():
         # Brax and a library under it say that they are no longer developed.
         warnings.simplefilter("ignore")
-        from brax import envs
+        from brax import envs  # pyright: ignore[reportAttributeAccessIssue]
 
         return envs.get_environment(task, backend=backend)

@@ -6,6 +6,7 @@ import functools
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 import numpy as np
 
@@ -57,18 +58,20 @@ def make(
     """
     if repeat < 1:
         raise UserError(f"repeat must be at least 1, got {repeat}")
-    options, observe = {}, functools.partial(observe_vectors, hidden=hidden_from(name))
+    options: dict[str, Any] = {"max_episode_steps": TIME_LIMIT}
+    observe = functools.partial(observe_vectors, hidden=hidden_from(name))
     if pixels:
         if size < 1:
             raise UserError(f"size must be at least 1, got {size}")
         if camera is None:
             camera = 2 if name.startswith("quadruped") else 0
-        options = {"render_width": size, "render_height": size}
-        options = {**options, "render_camera_id": camera, "from_pixels": True}
+        options |= {"render_width": size, "render_height": size}
+        options |= {"render_camera_id": camera, "from_pixels": True}
         observe = observe_image
         require_opengl(name)
     task = "".join(part.capitalize() for part in name.split("_")) + "-v1"
-    pool = make_pool(task, num_envs, seed, max_episode_steps=TIME_LIMIT, **options)
+    make_seed = functools.partial(make_pool, task, num_envs, **options)
+    pool = make_seed(seed)
     if pixels:
         observation = ArraySpec((size, size, 3), "uint8")
     else:
@@ -84,7 +87,7 @@ def make(
         time_limit=-(-TIME_LIMIT // repeat),
         action_repeat=repeat,
     )
-    return PoolEnv(pool, spec, observe, repeat)
+    return PoolEnv(make_seed, pool, spec, observe, repeat)
 
 
 def hidden_from(name: str) -> tuple[str, ...]:

@@ -44,13 +44,18 @@ class RowsEnv:
         self.num_envs = len(rows)
         self._rows = list(rows)
         self._spec = spec
-        self._seeds: list[int | None] = [seed + i for i in range(len(rows))]
+        self._seeds: list[int | None] = []
+        self.reseed(seed)
         self._ended = np.ones(len(rows), bool)
 
     @property
     def spec(self) -> EnvSpec:
         """What is known of the task."""
         return self._spec
+
+    def reseed(self, seed: int) -> None:
+        """Begin other random streams at the next reset: row i gets `seed + i`."""
+        self._seeds = [seed + i for i in range(self.num_envs)]
 
     def reset(self) -> TimeStep:
         """New episodes everywhere; the random streams go on after the first time."""
@@ -159,6 +164,7 @@ class PoolEnv:
 
     def __init__(
         self,
+        make: Callable[[int], Any],
         pool: Any,
         spec: EnvSpec,
         observe: Callable[[Tree], Tree],
@@ -167,6 +173,7 @@ class PoolEnv:
         """Take over `pool`.
 
         Args:
+          make: another pool like `pool`, with a seed.
           pool: `envpool.make(…, env_type="gymnasium")`.
           spec: what to say of the task.
           observe: turns the pool's observations `[B, …]` into the spec's.
@@ -174,7 +181,7 @@ class PoolEnv:
             it short.
         """
         self.num_envs = len(pool.all_env_ids)
-        self._pool = pool
+        self._make, self._pool = make, pool
         self._spec = spec
         self._observe = observe
         self._repeat = repeat
@@ -184,6 +191,11 @@ class PoolEnv:
     def spec(self) -> EnvSpec:
         """What is known of the task."""
         return self._spec
+
+    def reseed(self, seed: int) -> None:
+        """Begin other random streams, in a new pool: a pool's seed is for life."""
+        self._pool.close()
+        self._pool = self._make(seed)
 
     def reset(self) -> TimeStep:
         """New episodes everywhere; the random streams go on after the first time."""

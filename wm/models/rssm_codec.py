@@ -50,10 +50,11 @@ def _strided_encoder(observation: Any, config: RSSMConfig, sizes: CodecConfig) -
 
     def init(key: Key, values: Tree) -> NetParams:
         values = flat_observation(observation, values)
+        key, key_image = jax.random.split(key)
         params = vector.init(key, {name: values[name] for name in read})
         if image:
             rows = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
-            params["image"] = image.init(jax.random.fold_in(key, 1), rows)
+            params["image"] = image.init(key_image, rows)
         return params
 
     def apply(params: NetParams, values: Tree) -> jax.Array:
@@ -78,10 +79,11 @@ def _strided_decoder(
     image = _image_net(strided_decoder, shape, config) if seen else None
 
     def init(key: Key, h: jax.Array, z: jax.Array) -> NetParams:
+        key, key_image = jax.random.split(key)
         params = vector.init(key, h, z)
         if image:
             rows = jax.ShapeDtypeStruct((1, h.shape[-1] + z.shape[-1]), h.dtype)
-            params["image"] = image.init(jax.random.fold_in(key, 1), rows)
+            params["image"] = image.init(key_image, rows)
         return params
 
     def predict(params: NetParams, h: jax.Array, z: jax.Array) -> dict:

@@ -120,10 +120,11 @@ class Layer(nn.Module):
         parts = [part.astype(self.dtype) for part in _parts(x)]
         init = initializers.truncated_normal(self.scale, self.fan)
         if self.blocks:
-            (x,) = parts
-            shape = (self.blocks, x.shape[-1] // self.blocks, self.units // self.blocks)
+            (rows,) = parts
+            inputs = rows.shape[-1] // self.blocks
+            shape = (self.blocks, inputs, self.units // self.blocks)
             kernel = self.param("kernel", init, shape).astype(self.dtype)
-            x = block_matmul(x, kernel)
+            x = block_matmul(rows, kernel)
         else:
             width = sum(part.shape[-1] for part in parts)
             kernel = self.param("kernel", init, (width, self.units))

@@ -71,6 +71,25 @@ class Categorical(struct.PyTreeNode):
         return jnp.argmax(self.logits, -1).astype(jnp.int32)
 
 
+def legal_categorical(
+    logits: jax.Array, legal: jax.Array, unimix: float = 0.0
+) -> Categorical:
+    """One of the legal classes.
+
+    Args:
+      logits: `[…, A]`.
+      legal: bool `[…, A]`, at least one true.
+      unimix: share of the uniform distribution over legal classes.
+    """
+    logits = jnp.where(legal, logits.astype(jnp.float32), -jnp.inf)
+    if unimix:
+        uniform = legal / legal.sum(-1, keepdims=True)
+        probs = (1 - unimix) * jax.nn.softmax(logits) + unimix * uniform
+        # A select inside the logarithm too: its gradient at 0 would be NaN.
+        logits = jnp.where(legal, jnp.log(jnp.where(legal, probs, 1.0)), -jnp.inf)
+    return Categorical(logits)
+
+
 class OneHot(struct.PyTreeNode):
     """G independent one-hot vectors of K classes with straight-through samples.
 

@@ -99,10 +99,10 @@ class RunningMoments:
         not count. No gradient passes."""
         x = jax.lax.stop_gradient(x.astype(jnp.float32))
         rows = x.shape[: x.ndim - len(self.shape)]
-        mask = jnp.ones(rows) if mask is None else mask.astype(jnp.float32)
-        weight = mask.reshape(*rows, *(1,) * len(self.shape))
+        counted = jnp.ones(rows) if mask is None else mask.astype(jnp.float32)
+        weight = counted.reshape(*rows, *(1,) * len(self.shape))
         axes = tuple(range(len(rows)))
-        count = mask.sum()
+        count = counted.sum()
         mean = (weight * x).sum(axes) / jnp.maximum(count, 1)
         squares = (weight * jnp.square(x - mean)).sum(axes)
         total = state.count + count

@@ -78,7 +78,9 @@ _BENCHMARKS = {
     "procgen": _benchmark("procgen", 16, 64, 110_000_000, replay_tier="host"),
     "dmlab": _benchmark("dmlab", 16, 32, 26_000_000, replay_tier="host"),
     "minecraft": _benchmark("minecraft", 16, 32, replay_tier="host"),
+    # No task of bsuite runs for longer.
     "bsuite": _benchmark("bsuite", 1, 1024, replay=1_000_000),
+    "loconav": _benchmark("loconav", 16, 256, replay_tier="host"),
 }
 
 _FIRST = "danijar/dreamerv3 8fa35f8, configs.yaml"

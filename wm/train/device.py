@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,9 +43,16 @@ class DeviceRunner:
         """Shapes of one seed's `TrainState`."""
         return state_shapes(self.loop, self.env)
 
-    def restore(self, parts: Sequence[Any]) -> States:
+    anew = False
+    """Whether a resumed run begins new episodes."""
+
+    def restore(self, parts: Sequence[Any], notes: Mapping[str, Any]) -> States:
         """States from one restored tree per seed."""
         return self.seeds.join(parts)
+
+    def notes(self) -> dict[str, Any]:
+        """What is saved beside the states: nothing."""
+        return {}
 
     def saved(self, states: States, seed: int) -> Any:
         """The `TrainState` of one seed, to be saved."""

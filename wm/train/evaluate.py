@@ -117,6 +117,11 @@ def evaluator(agent: Any, env: Any, num_episodes: int, rows: int = ROWS) -> Call
     return play
 
 
+def seed_of(key: Key) -> int:
+    """A seed for a host environment."""
+    return int(jax.random.randint(key, (), 0, 2**30))
+
+
 def concatenate(parts: list[Scores], num_episodes: int) -> Scores:
     """Waves joined along the last axis, as numpy, surplus dropped."""
     parts = jax.device_get(parts)
@@ -142,8 +147,12 @@ def evaluate_host(
     Rows are not stopped early and none is favoured: each contributes its first
     `num_episodes / num_envs` episodes (rounded up, surplus dropped by row number).
     The first record of each row must be `is_first`, as after `reset`. `act` is
-    `host_act(agent)`, made once, since every new one is compiled anew.
+    `host_act(agent)`, made once, since every new one is compiled anew. Which episodes
+    are played depends on the key where the environment has `reseed`.
     """
+    key_env, key_act = jax.random.split(key)
+    if hasattr(env, "reseed"):
+        env.reseed(seed_of(key_env))
     rows = env.num_envs
     each = -(-num_episodes // rows)
     actor = agent.actor(state)
@@ -153,7 +162,7 @@ def evaluate_host(
     total, length = np.zeros(rows, np.float32), np.zeros(rows, np.int32)
     limit = (env.spec.time_limit or NO_LIMIT) * each + each
     for time in range(limit):
-        carry, action = act(actor, carry, jax.random.fold_in(key, time), timestep)
+        carry, action = act(actor, carry, jax.random.fold_in(key_act, time), timestep)
         timestep = env.step(np.asarray(action))
         first = np.asarray(timestep.is_first)
         total = np.where(first, 0.0, total + np.asarray(timestep.reward))

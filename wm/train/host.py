@@ -8,10 +8,11 @@ is the same, and nothing depends on timing.
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -87,6 +88,8 @@ class HostRunner:
         self._split = jax.jit(self._keys, static_argnums=1)
         self._absorb = self._program("add", self._absorbed, 0)
         self._learn = self._program("train", self._learned, 0)
+        self._label = self._program("label", loop.label, 0)
+        self._said = self._program("label", lambda s, newest: agent.label(s, newest))
         self._cleared = jax.jit(cleared, donate_argnums=0)
         self._report = jax.jit(report)
         self._update = self._program("train", self._updated, (0, 1))
@@ -111,17 +114,44 @@ class HostRunner:
             for key, first in zip(self.seeds.keys, self._first, strict=True)
         ]
 
-    def restore(self, parts: Sequence[Any]) -> list[HostState]:
-        """States from restored trees. The environments begin new episodes."""
+    def restore(
+        self, parts: Sequence[Any], notes: Mapping[str, Any]
+    ) -> list[HostState]:
+        """States from restored trees and `notes`.
+
+        Environments without a state of their own begin new episodes, where they can
+        others than the run began with.
+        """
         states = []
-        for part, first in zip(parts, self._first, strict=True):
+        saved = notes["environments"]
+        for part, env, old in zip(parts, self.envs, saved, strict=True):
             replay = None
             if self.on_host:
                 replay = self.loop.buffer.restore(part.buffer)
                 part = part.replace(buffer=())
             part = jax.tree.map(own, part)
-            states.append(HostState(_restarted(part, first), replay))
+            if old is not None:
+                env.restore(base64.b64decode(old))
+            else:
+                if hasattr(env, "reseed"):
+                    env.reseed(evaluate.seed_of(continuing_key(part.key, part.step)))
+                part = _restarted(part, timestep_of(env.reset()))
+            states.append(HostState(part, replay))
         return states
+
+    def notes(self) -> dict[str, Any]:
+        """What is saved beside the states: the environments', where they have one."""
+        state = lambda env: base64.b64encode(env.state()).decode()
+        return {
+            "environments": [
+                state(env) if hasattr(env, "state") else None for env in self.envs
+            ]
+        }
+
+    @property
+    def anew(self) -> bool:
+        """Whether a resumed run begins new episodes."""
+        return not all(hasattr(env, "state") for env in self.envs)
 
     def saved(self, states: list[HostState], seed: int) -> Any:
         """The state of one seed, to be saved."""
@@ -146,6 +176,8 @@ class HostRunner:
             state.train = self._cleared(state.train, np.int32(fresh))
             for _ in range(count):
                 self._chunk(state, index)
+            if int(state.train.step) >= self.loop.schedule.total:
+                self._pay_last(state)
             reports.append(jax.device_get(self._report(state.train)))
         inside = self.seeds.inside
         inside["train"] = inside.get("train", 0.0) + time.perf_counter() - start
@@ -241,10 +273,10 @@ class HostRunner:
         _, updates = self.loop.chunk
         before = None
         if self.overlap and updates:
-            before = lambda: self._catch_up(state, keys_of_updates=rest[1])
+            before = lambda: self._pay(state, rest[1])
         self._collect(state, index, key, keys, "train", before)
         if hasattr(self.loop.agent, "label"):
-            state.train = self.loop.label(state.train, rest[0])
+            self._label_newest(state, rest[0])
         if updates and not self.overlap:
             self._learn_now(state, rest[1])
         train = state.train
@@ -252,10 +284,27 @@ class HostRunner:
             chunks=train.chunks + 1, since_chunks=train.since_chunks + 1
         )
 
-    def _catch_up(self, state: HostState, keys_of_updates) -> None:
-        """The updates of the chunk before; none are owed in the first."""
-        if int(state.train.chunks) > 0:
-            self._learn_now(state, keys_of_updates)
+    def _pay(self, state: HostState, keys) -> None:
+        """The updates of the chunk before, if they are still owed."""
+        _, updates = self.loop.chunk
+        if int(state.train.updates) < int(state.train.chunks) * updates:
+            self._learn_now(state, keys)
+
+    def _pay_last(self, state: HostState) -> None:
+        """What is owed at the end of the run, when no further chunk pays it."""
+        if self.overlap and self.loop.chunk[1]:
+            key, _, (_, keys) = self._split(state.train.key, "train")
+            state.train = state.train.replace(key=key)
+            self._pay(state, keys)
+
+    def _label_newest(self, state: HostState, key: Key) -> None:
+        """What the agent says of the newest steps."""
+        if not self.on_host:
+            state.train = self._label(state.train, key)
+            return
+        _, W = self.loop.agent.batches(self.loop.schedule)["label"]
+        newest = self.loop.buffer.newest(state.replay, W)
+        self._write(state, [self._said(state.train.agent, newest)])
 
     def _collect(self, state, index: int, key, keys, mode: str, before) -> None:
         """Act and step T times; `before` runs beside the last step."""
@@ -345,6 +394,11 @@ class HostRunner:
             for name, value in jax.device_get(out).items():
                 metrics.setdefault(name, np.full(len(states), np.nan))[index] = value
         return states, metrics
+
+
+def continuing_key(key: Key, step: Any) -> Key:
+    """Of the episodes that a run continues with at `step`."""
+    return jax.random.fold_in(jax.random.fold_in(key, 0xC0DE), step)
 
 
 def _restarted(train: TrainState, first: TimeStep) -> TrainState:

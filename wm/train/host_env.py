@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from wm.errors import UserError
+from wm.train.checkpoint import is_key, plain
 from wm.train.loop import batched
 from wm.types import EnvSpec, Key, TimeStep
 
@@ -31,13 +33,33 @@ class AsHost:
     def reset(self) -> TimeStep:
         """New episodes everywhere."""
         self._state, timestep = self._reset(self._env, self._key)
-        self._key = jax.random.fold_in(self._key, 1)
+        # The first reset is that of the device; no split is as long as this number.
+        self._key = jax.random.fold_in(self._key, 2**32 - 1)
         return timestep
 
     def step(self, action: np.ndarray) -> TimeStep:
         """One step of every row."""
         self._state, timestep = self._step(self._env, self._state, action)
         return timestep
+
+    def reseed(self, seed: int) -> None:
+        """Begin another random stream at the next reset."""
+        self._key = jax.random.key(seed)
+
+    def state(self) -> bytes:
+        """Where every episode stands; after `reset`."""
+        file = io.BytesIO()
+        np.savez(file, *map(plain, jax.tree.leaves((self._state, self._key))))
+        return file.getvalue()
+
+    def restore(self, saved: bytes) -> None:
+        """Continue from what `state` gave; after `reset`."""
+        leaves, structure = jax.tree.flatten((self._state, self._key))
+        with np.load(io.BytesIO(saved)) as arrays:
+            old = [
+                like(leaf, x) for leaf, x in zip(leaves, arrays.values(), strict=True)
+            ]
+        self._state, self._key = jax.tree.unflatten(structure, old)
 
     def close(self) -> None:
         """Nothing to close."""
@@ -62,6 +84,13 @@ def host_envs(env: Any, numbers: Sequence[int]) -> list[Any]:
             "pass a list, or a function of the seed"
         )
     return envs
+
+
+def like(leaf: jax.Array, values: np.ndarray) -> jax.Array:
+    """Values that `plain` gave, as an array of the kind of `leaf`."""
+    if is_key(leaf):
+        return jax.random.wrap_key_data(values, impl=str(jax.random.key_impl(leaf)))
+    return jax.numpy.array(values)
 
 
 def timestep_of(timestep: TimeStep) -> TimeStep:

@@ -63,10 +63,16 @@ def read(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def cut(path: Path, steps: Mapping[int, int]) -> None:
-    """Drop rows of seeds beyond the step they were restored at."""
+def cut(path: Path, steps: Mapping[int, int], first: int | None = None) -> None:
+    """Drop rows of seeds beyond the step they were restored at.
+
+    Args:
+      path: of the rows.
+      steps: by seed.
+      first: rows that there were when it was saved; later ones go too.
+    """
     rows = read(path)
-    kept = [row for row in rows if row["step"] <= steps.get(row["seed"], -1)]
+    kept = [row for row in rows[:first] if row["step"] <= steps.get(row["seed"], -1)]
     if len(kept) == len(rows):
         return
     part = path.with_suffix(".part")

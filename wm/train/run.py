@@ -136,12 +136,11 @@ class Session:
             self.env = envs[0]
             second = lambda: rundir.evaluation_env(self.config)
             return HostRunner(loop, envs, self.axis, second)
-        keys = [
-            jax.random.fold_in(key, rundir.EVALUATION_SEED) for key in self.axis.keys
-        ]
+        # The second of three keys is the environment's, as in `Loop.init`.
+        keys = [jax.random.split(key, 3)[1] for key in self.axis.keys]
         envs = [AsHost(env, self.schedule.envs, key) for key in keys]
         _, rows = evaluate.waves(self.schedule.eval_episodes)
-        second = lambda: AsHost(env, rows, jax.random.fold_in(keys[0], 1))
+        second = lambda: AsHost(env, rows, jax.random.key(rundir.EVALUATION_SEED))
         return HostRunner(loop, envs, self.axis, second)
 
     def run(self) -> bool:
@@ -182,13 +181,13 @@ class Session:
         else:
             trees = [joined(self.shapes, restored.items, i) for i in self.numbers]
             steps = {i: int(t.step) for i, t in zip(self.numbers, trees, strict=True)}
-            for file in (metrics, scores):
-                log.cut(file, steps)
+            log.cut(metrics, steps, restored.notes["rows"])
+            log.cut(scores, steps)
             walls = [row.get("time/wall_s") or 0.0 for row in log.read(metrics)]
             before = max(walls, default=0.0)
-            states = self.runner.restore(trees)
+            states = self.runner.restore(trees, restored.notes)
             marks = Marks(**restored.notes["marks"])
-            anew = "; environments begin new episodes" if is_host(self.env) else ""
+            anew = "; environments begin new episodes" if self.runner.anew else ""
             self.display.say("continued", f"from step {min(steps.values()):,}{anew}")
         imagined = getattr(self.agent, "imagined_per_update", None)
         per_update = imagined(self.schedule) if imagined else None
@@ -227,7 +226,12 @@ class Session:
 
     def _save(self, states: Any, report: dict[str, np.ndarray], marks: Marks) -> None:
         begin = time.perf_counter()
-        notes = {"marks": dataclasses.asdict(marks), "step": report["step"].tolist()}
+        notes = {
+            "marks": dataclasses.asdict(marks),
+            "step": report["step"].tolist(),
+            "rows": len(log.read(self.out / "metrics.jsonl")),
+            **self.runner.notes(),
+        }
         items = (
             item
             for i, number in enumerate(self.numbers)
@@ -255,8 +259,11 @@ class Session:
             f"{self.schedule.total:,} steps; {updates} update(s) after every "
             f"{T} × {self.schedule.envs} steps",
         )
+        kept, total = self.schedule.replay, self.schedule.total
+        newest = f" (the newest {kept:,} of {total:,} steps)" if kept < total else ""
         free = f", of {size(need.free)} free" if need.free else ""
-        say("memory", f"replay {size(need.replay)}, learner {size(need.learner)}{free}")
+        replay = f"replay {size(need.replay)}{newest}"
+        say("memory", f"{replay}, learner {size(need.learner)}{free}")
 
     def _conclude(self, seconds: float) -> None:
         scores = Run(self.out, self.agent, self.env).scores
