@@ -8,9 +8,7 @@ is the same, and nothing depends on timing.
 
 from __future__ import annotations
 
-import base64
 import concurrent.futures
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,19 +23,11 @@ from wm.errors import UserError
 from wm.train import evaluate
 from wm.train.drive import Events, drive
 from wm.train.host_env import host_envs, timestep_of
+from wm.train.host_state import HostState, restarted, resumed, saved_env
 from wm.train.loop import Loop, TrainState, as_float, cleared, loop_of, report
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, own
 from wm.types import Key, Step, TimeStep, Tree
-
-
-@dataclasses.dataclass
-class HostState:
-    """One seed, mutable: what is on the device, and replay where it is not."""
-
-    train: TrainState
-    """`env` is empty; `buffer` too where replay is on the host."""
-    replay: Any = None
 
 
 class HostRunner:
@@ -85,7 +75,7 @@ class HostRunner:
             ),
         )
         self._act = {"prefill": act("prefill"), "train": act("train")}
-        self._split = jax.jit(self._keys, static_argnums=1)
+        self._split = jax.jit(loop.chunk_keys, static_argnums=1)
         self._absorb = self._program("add", self._absorbed, 0)
         self._learn = self._program("train", self._learned, 0)
         self._label = self._program("label", loop.label, 0)
@@ -129,24 +119,12 @@ class HostRunner:
             if self.on_host:
                 replay = self.loop.buffer.restore(part.buffer)
                 part = part.replace(buffer=())
-            part = jax.tree.map(own, part)
-            if old is not None:
-                env.restore(base64.b64decode(old))
-            else:
-                if hasattr(env, "reseed"):
-                    env.reseed(evaluate.seed_of(continuing_key(part.key, part.step)))
-                part = _restarted(part, timestep_of(env.reset()))
-            states.append(HostState(part, replay))
+            states.append(HostState(resumed(jax.tree.map(own, part), env, old), replay))
         return states
 
     def notes(self) -> dict[str, Any]:
-        """What is saved beside the states: the environments', where they have one."""
-        state = lambda env: base64.b64encode(env.state()).decode()
-        return {
-            "environments": [
-                state(env) if hasattr(env, "state") else None for env in self.envs
-            ]
-        }
+        """What is saved beside the states."""
+        return {"environments": [saved_env(env) for env in self.envs]}
 
     @property
     def anew(self) -> bool:
@@ -204,7 +182,7 @@ class HostRunner:
                 evaluate.evaluate_host(agent, env, act, train.agent, key, num_episodes)
             )
             if env is self.envs[index]:
-                state.train = _restarted(train, timestep_of(env.reset()))
+                state.train = restarted(train, timestep_of(env.reset()))
         inside = self.seeds.inside
         inside["evaluate"] = inside.get("evaluate", 0.0) + time.perf_counter() - start
         return evaluate.Scores(*(np.stack(x) for x in zip(*found, strict=True)))
@@ -256,16 +234,6 @@ class HostRunner:
         newest = self.loop.buffer.newest(replay, L)
         spread = lambda x: np.broadcast_to(x[:1], (N, *x.shape[1:]))
         return jax.tree.map(spread, newest)
-
-    def _keys(self, key: Key, mode: str):
-        """(next key, T acting keys, (label key, n update keys)), as the device does."""
-        T, updates = self.loop.chunk
-        if mode == "prefill":
-            key, key_act = jax.random.split(key)
-            return key, jax.random.split(key_act, T), None
-        key, key_act, key_label, key_learn = jax.random.split(key, 4)
-        learn = jax.random.split(key_learn, updates) if updates else None
-        return key, jax.random.split(key_act, T), (key_label, learn)
 
     def _chunk(self, state: HostState, index: int) -> None:
         """T steps of every environment; updates of this chunk or of the one before."""
@@ -394,19 +362,6 @@ class HostRunner:
             for name, value in jax.device_get(out).items():
                 metrics.setdefault(name, np.full(len(states), np.nan))[index] = value
         return states, metrics
-
-
-def continuing_key(key: Key, step: Any) -> Key:
-    """Of the episodes that a run continues with at `step`."""
-    return jax.random.fold_in(jax.random.fold_in(key, 0xC0DE), step)
-
-
-def _restarted(train: TrainState, first: TimeStep) -> TrainState:
-    """The state where the environments have begun new episodes."""
-    first = jax.tree.map(jnp.array, first)
-    # Copies: the two share a leaf, and a program that takes both consumes it once.
-    stats = jax.tree.map(jnp.copy, statistics.update(train.stats, first))
-    return train.replace(timestep=first, stats=stats)
 
 
 def train_host(

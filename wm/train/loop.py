@@ -175,6 +175,17 @@ class Loop:
             chunks=state.chunks + 1, since_chunks=state.since_chunks + 1
         )
 
+    def chunk_keys(self, key: Key, mode: str):
+        """(next key, T acting keys, (label key, n update keys)), as `one_chunk` and
+        `prefill` draw them."""
+        T, updates = self.chunk
+        if mode == "prefill":
+            key, key_act = jax.random.split(key)
+            return key, jax.random.split(key_act, T), None
+        key, key_act, key_label, key_learn = jax.random.split(key, 4)
+        learn = jax.random.split(key_learn, updates) if updates else None
+        return key, jax.random.split(key_act, T), (key_label, learn)
+
     def collect(self, env: Batched, state: TrainState, key: Key, mode) -> TrainState:
         """Act and step T times, then add the T steps of every row to the buffer."""
         actor = self.agent.actor(state.agent)
