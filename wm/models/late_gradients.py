@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from wm.models.rssm_core import Linear, matmul
+from wm.models.rssm_core import Linear, multiply
 from wm.types import Tree
 
 Kernels = dict[str, jax.Array]
@@ -21,7 +21,7 @@ Kernels = dict[str, jax.Array]
 
 def plain_linear(kernels: Kernels) -> Linear:
     """Multiply with `kernels` by name."""
-    return lambda name, x: matmul(x, kernels[name])
+    return lambda name, x: multiply(x, kernels[name])
 
 
 def scan_late(
@@ -69,7 +69,7 @@ def _forward(body, kernels: Kernels, params: Tree, carry: Tree, xs: Tree):
 
             def linear(name, value):
                 inputs[name] = value
-                return matmul(value, kernels[name]) + offset[name]
+                return multiply(value, kernels[name]) + offset[name]
 
             carry, y = body(linear, params, carry, x)
             return carry, (y, inputs)
@@ -98,7 +98,7 @@ def _zero_outputs(body, kernels, params, carry, xs) -> Kernels:
     outputs: dict[str, jax.ShapeDtypeStruct] = {}
 
     def linear(name, value):
-        y = matmul(value, kernels[name])
+        y = multiply(value, kernels[name])
         outputs[name] = jax.ShapeDtypeStruct(y.shape, y.dtype)
         return y
 
@@ -111,5 +111,5 @@ def _zero_outputs(body, kernels, params, carry, xs) -> Kernels:
 def _kernel_gradient(shape, inputs: jax.Array, doutputs: jax.Array) -> jax.Array:
     """Sum over all leading axes of inputs times output gradients."""
     rows = inputs.reshape(-1, inputs.shape[-1])
-    transpose = jax.linear_transpose(lambda kernel: matmul(rows, kernel), shape)
+    transpose = jax.linear_transpose(lambda kernel: multiply(rows, kernel), shape)
     return transpose(doutputs.reshape(-1, doutputs.shape[-1]))[0]

@@ -27,6 +27,7 @@ from wm.models.rssm_state import RSSMState, flat, unpack
 from wm.nets import codec, heads
 from wm.nets.mlp import Features, mlp
 from wm.nets.observations import flat_specs
+from wm.nets.products import matmul
 from wm.ops import distributions, losses
 from wm.ops.trees import swap_time, where_rows
 from wm.types import Batch, EnvSpec, Key, Params, Prediction, TimeStep, Tree
@@ -321,7 +322,7 @@ class RSSM:
         actions = jnp.where(reset[..., None], 0.0, self._action_vector(actions))
         kernel = model["posterior"]["layer0"]["kernel"][config.deter :]
         dtype = jnp.dtype(config.dtype)
-        tokens = evidence.observation.astype(dtype) @ kernel.astype(dtype)
+        tokens = matmul(evidence.observation.astype(dtype), kernel.astype(dtype))
         return self._core.embed(model["core"], actions), tokens, reset
 
     def _observe(self, linear, small: Tree, state: RSSMState, inputs):

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from wm.nets.blocks import block_matmul, split_bias
 from wm.nets.mlp import activation, mlp
 from wm.nets.net import NetParams
 from wm.nets.norms import layer_norm, rms_norm
+from wm.nets.products import block_matmul, matmul, split_bias
 from wm.nets.recurrent import block_gru, gated, norm_gru
 from wm.types import Key
 
@@ -38,11 +38,9 @@ class Core(NamedTuple):
     """`(linear, params, h […, D], z […, Z], embedding […, E]) -> h'`."""
 
 
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x `[…, I]` times a kernel `[I, O]`, or a block-diagonal one of rank 3."""
-    if kernel.ndim == 3:
-        return block_matmul(x, kernel)
-    return x @ kernel
+    return block_matmul(x, kernel) if kernel.ndim == 3 else matmul(x, kernel)
 
 
 def finish(params: NetParams, x: jax.Array, act: str) -> jax.Array:
@@ -94,7 +92,7 @@ def block_core(config: Any, actions: int) -> Core:
     def embed(params: NetParams, action: jax.Array) -> jax.Array:
         bound = jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(action)))
         x = (action / bound).astype(dtype)
-        x = x @ params["action"]["kernel"].astype(dtype)
+        x = matmul(x, params["action"]["kernel"].astype(dtype))
         return finish(params["action"], x, config.act)
 
     def step(linear, params, h, z, embedding) -> jax.Array:
@@ -147,9 +145,8 @@ def norm_core(config: Any, actions: int) -> Core:
 
     def embed(params: NetParams, action: jax.Array) -> jax.Array:
         bound = jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(action)))
-        return (action / bound).astype(dtype) @ params["inputs"]["kernel"][
-            latent:
-        ].astype(dtype)
+        kernel = params["inputs"]["kernel"][latent:].astype(dtype)
+        return matmul((action / bound).astype(dtype), kernel)
 
     def step(linear, params, h, z, embedding) -> jax.Array:
         x = linear("stoch", z.astype(dtype)) + embedding

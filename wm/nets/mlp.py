@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from wm.nets import initializers, norms
-from wm.nets.blocks import block_matmul
 from wm.nets.net import Net, from_module
+from wm.nets.products import block_matmul, matmul
 
 Fan = Literal["in", "average"]
 Features = jax.Array | tuple[jax.Array, ...]
@@ -141,7 +141,7 @@ def _product(parts: list[jax.Array], kernel: jax.Array) -> jax.Array:
     products, start = [], 0
     for part in parts:
         stop = start + part.shape[-1]
-        products.append(part @ kernel[start:stop])
+        products.append(matmul(part, kernel[start:stop]))
         start = stop
     return functools.reduce(jnp.add, products)
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from wm.nets import initializers, norms
-from wm.nets.blocks import block_matmul, block_split, split_bias
 from wm.nets.mlp import Fan, Layer, activation
 from wm.nets.net import Net, from_module
+from wm.nets.products import block_matmul, block_split, matmul, split_bias
 
 
 def gru(units: int, fan: Fan = "in", dtype: str = "float32") -> Net:
@@ -203,7 +203,7 @@ class BesideBlocks(nn.Module):
         kernel = kernel.astype(self.dtype)
         shared = kernel[:, own:].swapaxes(0, 1).reshape(common, self.units)
         y = block_matmul(h.astype(self.dtype), kernel[:, :own])
-        y = y + x.astype(self.dtype) @ shared
+        y = y + matmul(x.astype(self.dtype), shared)
         bias = self.param("bias", initializers.zeros, (self.units,))
         y = norms.owned_norm(self, self.norm, y + bias.astype(self.dtype))
         return activation(self.act)(y)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wm.nets.blocks import block_matmul, block_split, split_bias
+from wm.nets.products import block_matmul, block_split, split_bias
 
 
 def draws():

@@ -1,9 +1,27 @@
-"""Multiplication by a block-diagonal matrix."""
+"""Products with dense and block-diagonal matrices."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+
+
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x `[…, I]` times kernel `[I, O]`, `[…, O]`, in a form whose gradient is fast.
+
+    On a CPU XLA computes the gradient of a kernel, x^T g, at a third of the speed of
+    the product itself where I > O or x has several leading axes. So x is flattened,
+    and a tall kernel is turned behind a barrier: its gradient is then computed as
+    g^T x and turned afterwards. One core, [15, 1024, 512] times [512, 64]: product
+    10 ms, gradient of the kernel 10 ms instead of 32, of both 20 instead of 44
+    (benchmarks/conv.py).
+    """
+    inputs, outputs = kernel.shape
+    if jax.default_backend() != "cpu":
+        return x @ kernel
+    if inputs > outputs:
+        kernel = jax.lax.optimization_barrier(kernel.T).T
+    return (x.reshape(-1, inputs) @ kernel).reshape(*x.shape[:-1], outputs)
 
 
 def block_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
