@@ -1,4 +1,4 @@
-"""Convolution inside a compiled loop and over seeds, the image codec, block products.
+"""Convolution inside a compiled loop and over seeds, the image codec, products.
 
 python -m benchmarks.conv
 
@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.record import record, row
-from wm.nets import blocks, codec
+from wm.nets import codec
 from wm.nets.conv import conv2d
+from wm.nets.products import block_matmul, matmul
 from wm.types import ArraySpec
 
 STEPS, SEEDS, ROUNDS = 4, 4, 5
@@ -36,6 +37,8 @@ def main() -> None:
     for count in (16, 1024):
         for inputs, outputs in ((64, 192), (256, 768)):
             record("conv.json", compare_blocks(count, inputs, outputs))
+    for inputs, outputs in ((512, 64), (64, 255), (192, 512)):
+        record("conv.json", compare_products(inputs, outputs))
 
 
 def updates(conv: Callable) -> dict[str, tuple[Callable, Any, jax.Array]]:
@@ -209,7 +212,7 @@ def compare_blocks(count: int, inputs: int, outputs: int) -> list[dict]:
 
         return jax.jit(jax.grad(total, (0, 1)))
 
-    ours, theirs = gradient(blocks.block_matmul), gradient(einsum)
+    ours, theirs = gradient(block_matmul), gradient(einsum)
     seconds = fastest(
         {"ours": lambda: ours(x, kernel), "einsum": lambda: theirs(x, kernel)}
     )
@@ -217,6 +220,25 @@ def compare_blocks(count: int, inputs: int, outputs: int) -> list[dict]:
     rate = {name: work / s for name, s in seconds.items()}
     case = f"{count} rows, 8 x {inputs} -> {outputs}"
     return [row("blocks/gradient", case, rate["ours"], "GFLOP/s", rate["einsum"])]
+
+
+def compare_products(inputs: int, outputs: int) -> list[dict]:
+    """A dense product with both gradients: GFLOP/s against `x @ kernel`."""
+    key_x, key_kernel, key_g = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(key_x, (15, 1024, inputs))
+    kernel = jax.random.normal(key_kernel, (inputs, outputs)) / 16
+    g = jax.random.normal(key_g, (15, 1024, outputs))
+
+    def gradient(product):
+        return jax.jit(lambda x, kernel, g: jax.vjp(product, x, kernel)[1](g))
+
+    ours, theirs = gradient(matmul), gradient(jnp.matmul)
+    seconds = fastest(
+        {"ours": lambda: ours(x, kernel, g), "plain": lambda: theirs(x, kernel, g)}
+    )
+    rate = {name: 4 * x.size * outputs / s / 1e9 for name, s in seconds.items()}
+    case = f"15 x 1024 rows, {inputs} -> {outputs}"
+    return [row("products/gradient", case, rate["ours"], "GFLOP/s", rate["plain"])]
 
 
 def fastest(

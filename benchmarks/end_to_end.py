@@ -78,7 +78,7 @@ def timed(agent, env, schedule, seeds: int, mode: str, chunks: int, repeats: int
     """Median seconds of `chunks` chunks, compile seconds, and steps of all seeds."""
     loop = loop_of(agent, schedule)
     keys = seed_keys(0, seeds)
-    runner = DeviceRunner(loop, env, Seeds(mode, keys))
+    runner = DeviceRunner(loop, env, Seeds(keys, mode))
     states = runner.prefill(runner.init(), [loop.prefill_chunks] * seeds)
     start = time.perf_counter()
     call = lambda states: runner.interval(states, [chunks] * seeds, [1] * seeds)
