@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import shutil
 from typing import Any, Literal
 
 import pytest
@@ -321,3 +322,49 @@ def test_an_unwritable_place_is_one_line(tmp_path, capsys):
     text = capsys.readouterr().err
     assert text.startswith("wm: ")
     assert text.count("\n") == 1
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused_and_unharmed(
+    trained, tmp_path, capsys
+):
+    run = shutil.copytree(trained, tmp_path / "run")
+    for manifest in run.glob("checkpoints/*/manifest.json"):
+        manifest.write_text("{")
+    before = contents(run)
+    longer = TINY.replace("--steps 40", "--steps 60").split()
+    for command in (["eval", str(run)], [*longer, "--out", str(run)]):
+        assert cli.main(command) == 1
+        line = capsys.readouterr().err
+        assert line.startswith("wm: checkpoint")
+        assert "none is left" in line
+        assert line.count("\n") == 1
+    assert contents(run) == before
+
+
+def test_a_full_disk_before_the_first_save_is_one_line(tmp_path, monkeypatch, capsys):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("wm.train.checkpoint.write_item", full)
+    assert cli.main([*TINY.split(), "--out", str(tmp_path / "run")]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("wm: cannot save to")
+    assert "no space left" in line
+    assert line.count("\n") == 1
+    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+    assert (tmp_path / "run" / "metrics.jsonl").stat().st_size > 0
+
+
+def test_a_full_disk_at_the_start_is_one_line(tmp_path, monkeypatch, capsys):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("wm.train.rundir.write_json", full)
+    assert cli.main([*TINY.split(), "--out", str(tmp_path / "run")]) == 1
+    line = capsys.readouterr().err
+    assert "No space left" in line
+    assert line.count("\n") == 1

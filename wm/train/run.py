@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from wm.errors import RunError, UserError
-from wm.train import evaluate, log, memory, rundir
+from wm.train import evaluate, introduce, log, memory, rundir
 from wm.train.checkpoint import Checkpoints
 from wm.train.device import DeviceRunner
 from wm.train.drive import Events, Interrupted, Marks, drive
@@ -146,6 +146,8 @@ class Session:
     def run(self) -> bool:
         """Train to the end; True where a signal stopped it before."""
         states, marks = self._states()
+        # Only now: a run that cannot be continued stays as it was.
+        rundir.extend(self.out, self.schedule.total)
         events = Events(
             rows=self._rows,
             progress=self._progress,
@@ -245,25 +247,13 @@ class Session:
         self.compiling += seconds
 
     def _introduce(self, need: memory.Need) -> None:
-        spec, seeds = self.env.spec, len(self.numbers)
-        T, updates = self.runner.loop.chunk
-        say, size = self.display.say, memory.megabytes
-        random, best = spec.random_return, spec.optimal_return
-        known = [f"random {random:g}"] if random is not None else []
-        known += [f"optimal {best:g}"] if best is not None else []
-        say("environment", "; ".join([spec.name, *known]))
-        shared = f", {self.axis.mode}" if seeds > 1 else ""
-        say("agent", f"{self.config['agent']['name']} × {seeds} seed(s){shared}")
-        say(
-            "schedule",
-            f"{self.schedule.total:,} steps; {updates} update(s) after every "
-            f"{T} × {self.schedule.envs} steps",
-        )
-        kept, total = self.schedule.replay, self.schedule.total
-        newest = f" (the newest {kept:,} of {total:,} steps)" if kept < total else ""
-        free = f", of {size(need.free)} free" if need.free else ""
-        replay = f"replay {size(need.replay)}{newest}"
-        say("memory", f"{replay}, learner {size(need.learner)}{free}")
+        say, preset = self.display.say, self.config["preset"]
+        say("environment", introduce.environment(self.env.spec))
+        name = self.config["agent"]["name"]
+        say("agent", introduce.agent(name, preset, self.shapes, self.axis))
+        chunk = self.runner.loop.chunk
+        say("schedule", introduce.schedule(self.schedule, *chunk))
+        say("memory", introduce.occupied(need, self.schedule))
 
     def _conclude(self, seconds: float) -> None:
         scores = Run(self.out, self.agent, self.env).scores

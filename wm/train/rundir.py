@@ -90,10 +90,28 @@ def prepare(path: Path, config: dict[str, Any]) -> bool:
         )
     if old is not None:
         compare(path, old, config)
-        grown = max(old["schedule"]["total"], config["schedule"]["total"])
-        if grown == old["schedule"]["total"]:
-            return True
-        config = {**old, "schedule": {**old["schedule"], "total": grown}}
+        return True
+    write(path, config)
+    return False
+
+
+def extend(path: Path, total: int) -> None:
+    """Let config.json say the larger of its budget and `total`.
+
+    Raises:
+      RunError: it cannot be written.
+    """
+    config = read_config(path)
+    if total > config["schedule"]["total"]:
+        write(path, {**config, "schedule": {**config["schedule"], "total": total}})
+
+
+def write(path: Path, config: dict[str, Any]) -> None:
+    """Make the directory and write what it says of the run.
+
+    Raises:
+      RunError: it cannot be written.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         # First, so that a directory is never left without it.
@@ -102,7 +120,6 @@ def prepare(path: Path, config: dict[str, Any]) -> bool:
         (path / "report").mkdir(exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
-    return old is not None
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""The opening lines of a run."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import struct
+
+from wm.train import introduce, memory
+from wm.train.schedule import Schedule
+from wm.train.seeds import Seeds, seed_keys
+from wm.types import ArraySpec, EnvSpec
+
+DISCRETE, VECTOR = ArraySpec((), "int32", 3), ArraySpec((6,))
+IMAGE = ArraySpec((16, 16, 1), "uint8")
+BOTH = {"eye": IMAGE, "joints": ArraySpec((4,)), "speed": ArraySpec(())}
+
+
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        (
+            EnvSpec(IMAGE, DISCRETE, "a/b", 1, 7, random_return=-0.6, optimal_return=1),
+            "a/b: image 16×16×1, 3 actions, episodes of up to 7 steps; "
+            "random -0.6, optimal 1",
+        ),
+        (
+            EnvSpec(BOTH, VECTOR, "c/d", optimal_return=0.0),
+            "c/d: image 16×16×1 and 5 numbers in 2 arrays, 6 continuous actions; "
+            "optimal 0",
+        ),
+        (EnvSpec(ArraySpec((1,)), DISCRETE, "e"), "e: 1 number, 3 actions"),
+    ],
+)
+def test_an_environment_in_a_line(spec, line):
+    assert introduce.environment(spec) == line
+
+
+class State(struct.PyTreeNode):
+    params: dict
+
+
+class Shapes(struct.PyTreeNode):
+    agent: State
+
+
+def test_an_agent_in_a_line():
+    shapes = jax.eval_shape(lambda: Shapes(State({"w": jnp.zeros((1000, 204))})))
+    one = introduce.agent("dyna", "", shapes, Seeds(seed_keys(0, 1)))
+    assert one == "dyna: 0.20 M parameters"
+    four = introduce.agent("dyna", "demo", shapes, Seeds(seed_keys(0, 4), "vmap"))
+    assert four == "dyna (demo): 0.20 M parameters × 4 seeds, at once"
+
+
+def test_budget_and_memory_in_a_line():
+    plan = Schedule(total=14_000, envs=16, replay=4_000)
+    line = introduce.schedule(plan, 1, 1)
+    assert line == "14,000 steps; 1 update after every 1 × 16 steps"
+    line = introduce.occupied(memory.Need(41_000_000, 14_000_000, None), plan)
+    assert line == "replay 41 MB (the newest 4,000 of 14,000 steps), learner 14 MB"

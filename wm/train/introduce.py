@@ -1,0 +1,74 @@
+"""The opening lines of a run: what is trained, on what, and what it will occupy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from wm.train import memory
+from wm.train.schedule import Schedule
+from wm.train.seeds import Seeds, cores
+from wm.types import ArraySpec, EnvSpec
+
+SHARED = {"loop": "one after another", "vmap": "at once", "shard": "over {} devices"}
+"""How seeds share the machine, in words, by seed mode."""
+
+
+def environment(spec: EnvSpec) -> str:
+    """`pixels/catch: image 16×16×1, 3 actions, episodes of up to 7 steps; random …`."""
+    parts = [seen(spec.observation), acted(spec.action)]
+    if spec.time_limit:
+        parts.append(f"episodes of up to {spec.time_limit:,} steps")
+    known = {"random": spec.random_return, "optimal": spec.optimal_return}
+    scores = ", ".join(f"{name} {x:g}" for name, x in known.items() if x is not None)
+    return f"{spec.name}: {', '.join(parts)}" + (f"; {scores}" if scores else "")
+
+
+def seen(observation: ArraySpec | Mapping[str, Any]) -> str:
+    """What an observation consists of."""
+    arrays = jax.tree.leaves(observation)
+    found = ["image " + "×".join(map(str, x.shape)) for x in arrays if x.image]
+    numbers = [x for x in arrays if not x.image]
+    if numbers:
+        size = sum(math.prod(x.shape) for x in numbers)
+        count = f" in {len(numbers)} arrays" if len(numbers) > 1 else ""
+        found.append(f"{size} number{'s' * (size != 1)}{count}")
+    return " and ".join(found)
+
+
+def acted(action: ArraySpec) -> str:
+    """What an action is."""
+    if action.discrete:
+        return f"{action.classes} actions"
+    return f"{math.prod(action.shape)} continuous actions"
+
+
+def agent(name: str, preset: str, shapes: Any, seeds: Seeds) -> str:
+    """`dreamer_v3 (demo): 0.20 M parameters × 4 seeds, at once`."""
+    params = getattr(shapes.agent, "params", None)
+    count = sum(x.size for x in jax.tree.leaves(params))
+    size = f"{count / 1e6:.2f} M parameters" if count else "no parameters"
+    text = f"{name} ({preset}): {size}" if preset else f"{name}: {size}"
+    if seeds.count == 1:
+        return text
+    shared = SHARED[seeds.mode].format(len(jax.devices()))
+    if seeds.pool is not None:
+        shared += f" on {cores()} cores"
+    return f"{text} × {seeds.count} seeds, {shared}"
+
+
+def schedule(plan: Schedule, steps: int, updates: int) -> str:
+    """`14,000 steps; 1 update after every 1 × 16 steps`."""
+    made = f"{updates} update{'s' * (updates != 1)}"
+    return f"{plan.total:,} steps; {made} after every {steps} × {plan.envs} steps"
+
+
+def occupied(need: memory.Need, plan: Schedule) -> str:
+    """`replay 41 MB, learner 14 MB, of 23.1 GB free`."""
+    size, kept, total = memory.megabytes, plan.replay, plan.total
+    newest = f" (the newest {kept:,} of {total:,} steps)" if kept < total else ""
+    free = f", of {size(need.free)} free" if need.free else ""
+    return f"replay {size(need.replay)}{newest}, learner {size(need.learner)}{free}"
