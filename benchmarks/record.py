@@ -114,5 +114,10 @@ def conditions() -> dict[str, Any]:
         "cores": cores or os.cpu_count(),
         "device": f"{device.platform} {device.device_kind}",
         "versions": versions,
-        "command": shlex.join(["python", *script, *sys.argv[1:]]),
+        "command": shlex.join(["python", *script, *map(portable, sys.argv[1:])]),
     }
+
+
+def portable(argument: str) -> str:
+    """`argument` without a path of this machine: a result is read elsewhere."""
+    return "DIR" if Path(argument).is_absolute() else argument

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "wm").rglob("*.py"))
 
 RANK = {
-    **dict.fromkeys(("types", "errors", "table"), 0),
+    **dict.fromkeys(("types", "errors", "table", "nodes"), 0),
     "ops": 1,
     **dict.fromkeys(("nets", "data", "envs"), 2),
     "imagine": 3,
@@ -26,7 +26,7 @@ RANK = {
 }
 """A room imports itself and rooms of lower rank; `train` has its own list."""
 
-SHARED = {"types", "errors", "table"}
+SHARED = {"types", "errors", "table", "nodes"}
 """Files of rank 0 that every room may import, one another included."""
 
 TRAIN = {"ops", "data", "envs", "imagine"}

@@ -112,7 +112,7 @@ def _extras() -> None:
 
 
 def _self_test() -> bool:
-    """Train for a few updates, reload, compare; print what happened."""
+    """Train for a few updates, save and open what was saved; print what happened."""
     print("self-test", flush=True)
     started = time.perf_counter()
     try:
@@ -133,11 +133,15 @@ def _train_briefly(out: Path) -> int:
     import contextlib
     import io
 
+    import wm
     from wm.cli import dispatch
 
     steps = 512
     words = ["train", "dreamer_v3", "--env", "pixels/catch", "--preset", "demo"]
     words += ["--steps", str(steps), "--out", str(out), "--train.eval_episodes", "4"]
     with contextlib.redirect_stdout(io.StringIO()):
-        dispatch(words)
+        code = dispatch(words)
+    if code:
+        raise RuntimeError(f"wm train ended with exit code {code}")
+    wm.load(out).state()
     return steps

@@ -7,14 +7,16 @@ one over time steps, `as_env` turns a model into an environment. No learning her
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
+from wm.nodes import Node, static
 from wm.ops.trees import where_rows
 from wm.types import (
+    ArraySpec,
     Env,
     EnvSpec,
     Key,
@@ -186,24 +188,29 @@ def grounded(model: WorldModel) -> Grounded:
     return Grounded(model)
 
 
-class DreamState(struct.PyTreeNode):
+class DreamState(Node):
     """State of `as_env(…)`: one model state (leaves `[1, …]`) and a key."""
 
     model: Tree
     key: Key
 
 
-class Dream(struct.PyTreeNode):
+class Dream(Node):
     """A learned model as an environment; built by `as_env`."""
 
     params: Params
     starts: Tree
-    model: Any = struct.field(pytree_node=False)
+    model: Any = static()
 
     @property
     def spec(self) -> EnvSpec:
-        """The model's own."""
-        return self.model.spec
+        """The model's own, without a time limit: wrap it in one. Without `decode` the
+        observation is described as it is, a model state."""
+        spec = dataclasses.replace(self.model.spec, time_limit=None)
+        if hasattr(self.model, "decode"):
+            return spec
+        array = lambda x: ArraySpec(x.shape[1:], x.dtype.name)
+        return dataclasses.replace(spec, observation=jax.tree.map(array, self.starts))
 
     def reset(self, key: Key) -> tuple[DreamState, TimeStep]:
         """Begin in a start drawn uniformly."""
@@ -230,15 +237,18 @@ class Dream(struct.PyTreeNode):
         one = lambda tree: jax.tree.map(lambda x: x[0], tree)
         decode = getattr(self.model, "decode", None)
         observation = decode(self.params, state) if decode else state
-        legal = getattr(self.model, "legal", None)
         discount = jnp.asarray(discount, jnp.float32)
+        legal = None
+        if self.spec.legal:
+            # All true at the end, so that no mask ever leaves nothing.
+            legal = self.model.legal(self.params, state)[0] | (discount == 0)
         return TimeStep(
             observation=one(observation),
             reward=jnp.asarray(reward, jnp.float32),
             discount=discount,
             is_first=jnp.asarray(is_first),
             is_last=discount == 0,
-            legal=legal(self.params, state)[0] if legal and self.spec.legal else None,
+            legal=legal,
             private=one(state),
         )
 

@@ -62,7 +62,7 @@ def stream(env, mode, rows=4, steps=60, seed=0):
 
 def test_unknown_mode_is_named():
     with pytest.raises(
-        ValueError, match="exact, lazy, pooled, cached, off, got 'fast'"
+        ValueError, match="exact, lazy, pooled, cached, own, off, got 'fast'"
     ):
         batch(Plain(), "fast")
 

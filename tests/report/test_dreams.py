@@ -36,7 +36,8 @@ def test_a_dream_is_computed_once_per_step(tmp_path, monkeypatch):
 
     monkeypatch.setattr(dreams, "_compute", compute)
     for step in (10, 10, 20, 20):
-        dreams.dream(tmp_path, step, tmp_path, seed=0)
+        (tmp_path / "checkpoints" / str(step)).mkdir(parents=True, exist_ok=True)
+        dreams.dream(tmp_path, tmp_path, seed=0)
     assert calls == [10, 20]
 
 

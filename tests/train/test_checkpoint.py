@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import struct
 
 from wm.errors import RunError
+from wm.nodes import Node
 from wm.train.checkpoint import Checkpoints, checksum
 
 
-class Node(struct.PyTreeNode):
+class Node(Node):
     array: jax.Array
     key: jax.Array
     rest: tuple

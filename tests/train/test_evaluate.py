@@ -1,6 +1,9 @@
 """Scores: one whole episode per row, whatever its length."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -41,6 +44,26 @@ def test_waves_are_equal_and_enough():
     assert evaluate.waves(300) == (3, 100)
     count, rows = evaluate.waves(257)
     assert count * rows >= 257
+
+
+class Endless(AsHost):
+    """Rows beyond the first never end."""
+
+    def step(self, action):
+        timestep = super().step(action)
+        ends = jnp.asarray(timestep.is_last) & (jnp.arange(self.num_envs) == 0)
+        return timestep._replace(is_last=ends)
+
+
+def test_a_row_that_never_ends_counts_with_what_it_has(monkeypatch):
+    monkeypatch.setattr(evaluate, "NO_LIMIT", 10)
+    spec = dataclasses.replace(COUNTER.spec, time_limit=None)
+    monkeypatch.setattr(Endless, "spec", spec)
+    agent, env = Toy(COUNTER.spec), Endless(COUNTER, 3, jax.random.key(3))
+    play = evaluate.evaluator(agent, env, 6)
+    found = play(agent.init(jax.random.key(0)), jax.random.key(1))
+    assert found.returns.shape == (6,)
+    assert np.isfinite(found.returns).all()
 
 
 def test_host_rows_play_the_same_number_of_whole_episodes():

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from flax import struct
 
+from wm.nodes import Node
 from wm.train import introduce, memory
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, seed_keys
@@ -35,11 +35,11 @@ def test_an_environment_in_a_line(spec, line):
     assert introduce.environment(spec) == line
 
 
-class State(struct.PyTreeNode):
+class State(Node):
     params: dict
 
 
-class Shapes(struct.PyTreeNode):
+class Shapes(Node):
     agent: State
 
 

@@ -40,6 +40,17 @@ def test_cutting_drops_rows_that_came_after_the_save(tmp_path):
     assert [row.get("fits") for row in log.read(path)] == [None, 1]
 
 
+def test_a_torn_last_line_does_not_join_the_next_row(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log.append(path, [{"step": 1, "seed": 0}])
+    with open(path, "a") as file:
+        file.write('{"step": 2, "se')
+    log.cut(path, {0: 1})
+    log.append(path, [{"step": 2, "seed": 0}])
+    assert [row["step"] for row in log.read(path)] == [1, 2]
+    assert path.read_text().count("\n") == 2
+
+
 def test_an_unwritable_file_is_one_line(tmp_path):
     with pytest.raises(RunError, match="cannot write"):
         log.append(tmp_path / "no" / "metrics.jsonl", [{"step": 1}])

@@ -235,3 +235,11 @@ def test_default_modes():
     assert default_mode(4, "cpu") == "loop"
     assert default_mode(1, "gpu") == "loop"
     assert default_mode(4, "gpu") == "vmap"
+
+
+def test_intervals_of_what_is_not_done_are_no_targets():
+    schedule = dataclasses.replace(SCHEDULE, eval_steps=8, save_steps=8)
+    env, rows = envs.make("probe/step_counter"), []
+    args = (Toy(env.spec), env, None, schedule, jax.random.key(0), rows.extend)
+    _, states = train_device(*args, mode="loop")
+    assert int(states[0].step) >= schedule.total

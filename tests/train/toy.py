@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
+from wm.nodes import Node
 from wm.types import Batch, EnvSpec, Feedback
 
 WIDTH = 4
@@ -31,7 +31,7 @@ class Config:
     """Of the trace; a tuple, as real settings have."""
 
 
-class State(struct.PyTreeNode):
+class State(Node):
     """All that persists."""
 
     params: Any

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 
 from wm.agents.dreamer_v3_config import Config
 from wm.agents.dreamer_v3_parts import behavior, optimizer
@@ -29,6 +28,7 @@ from wm.data.replay import Replay
 from wm.imagine import Draws, act_in, imagine
 from wm.models.rssm import RSSM
 from wm.models.rssm_state import RSSMState, pack
+from wm.nodes import Node
 from wm.ops import optimizers
 from wm.ops.trees import flatten_batch
 from wm.types import (
@@ -47,7 +47,7 @@ from wm.types import (
 stop = jax.lax.stop_gradient
 
 
-class State(struct.PyTreeNode):
+class State(Node):
     """All that persists."""
 
     params: Params

@@ -6,11 +6,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.data import replay as replay_lib
 from wm.data import ring as ring_lib
 from wm.data.ring import Ring
+from wm.nodes import Node
 from wm.types import Batch, Dataset, Feedback, Index, Key, Step, TimeStep
 
 FIELD = "priority"
@@ -73,7 +73,7 @@ def tree_find(tree: jax.Array, mass: jax.Array) -> jax.Array:
     return node - tree.shape[0] // 2
 
 
-class PrioritizedState(struct.PyTreeNode):
+class PrioritizedState(Node):
     """Stored steps and the priorities of the windows that begin at them."""
 
     ring: Ring

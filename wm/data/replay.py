@@ -10,14 +10,14 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.data import ring as ring_lib
 from wm.data.ring import Ring
+from wm.nodes import Node
 from wm.types import Batch, Dataset, Feedback, Index, Key, Step, TimeStep
 
 
-class ReplayState(struct.PyTreeNode):
+class ReplayState(Node):
     """Stored steps and the position in the queue."""
 
     ring: Ring

@@ -19,8 +19,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
+from wm.nodes import Node, static
 from wm.types import Batch, Dataset, Feedback, Index, Step, TimeStep, Tree
 
 
@@ -49,14 +49,14 @@ class Column:
         return np.dtype(f"uint{8 * dtype.itemsize}") if narrow else np.dtype(dtype)
 
 
-class Ring(struct.PyTreeNode):
+class Ring(Node):
     """Stored steps. Build with `empty`."""
 
     columns: Step
     """Packed, every leaf `[rows, slots, …]`; `private` is None."""
     count: jax.Array
     """i32, steps stored per row since the beginning."""
-    layout: tuple[Column, ...] = struct.field(pytree_node=False)
+    layout: tuple[Column, ...] = static()
     """What each leaf of `columns` holds, in leaf order."""
 
     @property

@@ -6,15 +6,15 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.data import replay as replay_lib
 from wm.data import ring as ring_lib
 from wm.data.ring import Ring
+from wm.nodes import Node
 from wm.types import Batch, Dataset, Feedback, Index, Key, Step, TimeStep
 
 
-class RolloutState(struct.PyTreeNode):
+class RolloutState(Node):
     """The newest T steps of every row, and the time step after them."""
 
     ring: Ring

@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.envs.timesteps import strong
+from wm.nodes import Node, static
 from wm.types import EnvSpec, Key, TimeStep, Tree
 
-Autoreset = Literal["exact", "lazy", "pooled", "cached", "off"]
+Autoreset = Literal["exact", "lazy", "pooled", "cached", "own", "off"]
 
 
 def batch(env: Any, autoreset: Autoreset | None = None) -> Batched:
@@ -35,6 +35,8 @@ def batch(env: Any, autoreset: Autoreset | None = None) -> Batched:
         where rows end apart.
         `cached`: each row restarts where it first started, with fresh typed keys
         where its state has any. The cheapest; few distinct starts.
+        `own`: the environment's own step after `is_last` begins a new episode, and
+        keeps what outlives episodes (the clock of walls that move).
         `off`: rows that ended stay so: `is_last`, reward 0, same observation. For
         evaluation.
         None takes `env.autoreset`, the cheapest mode that is correct in
@@ -57,7 +59,7 @@ POOL_SHARE = 16
 of MuJoCo or Craftax end an episode, and a reset there costs about as much as a step."""
 
 
-class BatchState(struct.PyTreeNode):
+class BatchState(Node):
     """State of `Batched`."""
 
     env: Tree
@@ -74,7 +76,7 @@ class BatchState(struct.PyTreeNode):
     """`Pool` of resets at hand in modes `pooled` and `cached`, else None."""
 
 
-class Pool(struct.PyTreeNode):
+class Pool(Node):
     """Resets made in advance."""
 
     start: tuple[Tree, TimeStep]
@@ -86,11 +88,11 @@ class Pool(struct.PyTreeNode):
     key: Key
 
 
-class Batched(struct.PyTreeNode):
+class Batched(Node):
     """B instances of `env`; built by `batch`."""
 
     env: Any
-    autoreset: Autoreset = struct.field(pytree_node=False, default="exact")
+    autoreset: Autoreset = static(default="exact")
 
     @property
     def spec(self) -> EnvSpec:
@@ -133,7 +135,9 @@ class Batched(struct.PyTreeNode):
             return self._freeze(state, stepped)
         episode = state.episode + ended
         pool = state.pool
-        if self.autoreset == "lazy":
+        if self.autoreset == "own":
+            new_state, timestep = stepped
+        elif self.autoreset == "lazy":
             new_state, timestep = self._restart_if_any(state, episode, stepped)
         else:
             pool, started = self._restart(state, episode)
@@ -225,10 +229,10 @@ class Batched(struct.PyTreeNode):
         ), timestep
 
 
-class Opaque(struct.PyTreeNode):
+class Opaque(Node):
     """A plain object as a pytree without leaves, so that it passes through jit."""
 
-    env: Any = struct.field(pytree_node=False)
+    env: Any = static()
 
     @property
     def spec(self) -> EnvSpec:

@@ -8,22 +8,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.envs import wrappers
 from wm.envs.timesteps import first, following, like, strong, unshared
 from wm.errors import UserError
+from wm.nodes import Node, static
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep, Tree
 
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 EPISODE_LENGTH = 1000
 
 
-class Brax(struct.PyTreeNode):
+class Brax(Node):
     """One Brax task without a time limit; `make` adds it."""
 
-    task: str = struct.field(pytree_node=False)
-    backend: str = struct.field(pytree_node=False)
+    task: str = static()
+    backend: str = static()
 
     autoreset = "pooled"
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.envs import wrappers
 from wm.envs.timesteps import first, following, like, strong
 from wm.errors import UserError
+from wm.nodes import Node, static
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep, Tree
 
 NAMES = {
@@ -30,17 +30,17 @@ MOST = {"classic": 22.0, "full": 226.0}
 NEVER = 1 << 30
 
 
-class CraftaxState(struct.PyTreeNode):
+class CraftaxState(Node):
     """Craftax's own state and the key that its steps draw from."""
 
     inner: Tree
     key: Key
 
 
-class Craftax(struct.PyTreeNode):
+class Craftax(Node):
     """One of the four games without a time limit; `make` adds it."""
 
-    task: str = struct.field(pytree_node=False)
+    task: str = static()
 
     autoreset = "pooled"
 

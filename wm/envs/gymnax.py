@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from wm.envs.timesteps import first, following, like, strong
 from wm.errors import UserError
+from wm.nodes import Node, static
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep, Tree
 
 RETURNS: dict[str, tuple[float | None, float | None]] = {
@@ -44,7 +44,7 @@ RETURNS: dict[str, tuple[float | None, float | None]] = {
 each, measured by `tests/envs/play.py` (standard errors below 4 %, or 0.03)."""
 
 
-class GymnaxState(struct.PyTreeNode):
+class GymnaxState(Node):
     """gymnax's own state, the key of the episode, and steps since the reset.
 
     A step's key is the episode's folded with the time: where a task draws nothing,
@@ -56,11 +56,11 @@ class GymnaxState(struct.PyTreeNode):
     time: jax.Array
 
 
-class Gymnax(struct.PyTreeNode):
+class Gymnax(Node):
     """One gymnax task; built by `make`."""
 
-    task: str = struct.field(pytree_node=False)
-    time_limit: int = struct.field(pytree_node=False)
+    task: str = static()
+    time_limit: int = static()
 
     @property
     def spec(self) -> EnvSpec:
@@ -140,8 +140,9 @@ def _load(task: str) -> tuple[Any, Any]:
     """gymnax's environment and its parameters; never holds traced values."""
     import gymnax
 
+    make: Any = gymnax.make
     with jax.ensure_compile_time_eval():
-        return gymnax.make(task)
+        return make(task)
 
 
 def _time_limit(task: str) -> int:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from wm.envs.timesteps import first, following
+from wm.nodes import Node, static
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep
 
 BALL = (255, 96, 64)
 PADDLE = (64, 160, 255)
 
 
-class CatchState(struct.PyTreeNode):
+class CatchState(Node):
     """Where the ball and the paddle are."""
 
     row: jax.Array
@@ -25,7 +25,7 @@ class CatchState(struct.PyTreeNode):
     """i32, column in the bottom row."""
 
 
-class Catch(struct.PyTreeNode):
+class Catch(Node):
     """A ball falls one row per step; be under it when it reaches the bottom.
 
     Actions 0, 1, 2 move the paddle left, not, right. The reward is +1 for a catch and
@@ -36,12 +36,12 @@ class Catch(struct.PyTreeNode):
     the drawing is our own.
     """
 
-    rows: int = struct.field(pytree_node=False, default=6)
-    columns: int = struct.field(pytree_node=False, default=5)
-    size: int | None = struct.field(pytree_node=False, default=16)
+    rows: int = static(default=6)
+    columns: int = static(default=5)
+    size: int | None = static(default=16)
     """Side of the picture in pixels; None for the vector `[rows · columns]`."""
-    channels: int = struct.field(pytree_node=False, default=1)
-    name: str = struct.field(pytree_node=False, default="pixels/catch")
+    channels: int = static(default=1)
+    name: str = static(default="pixels/catch")
 
     @property
     def spec(self) -> EnvSpec:

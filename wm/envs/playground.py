@@ -11,19 +11,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.envs import wrappers
 from wm.envs.timesteps import first, following, like, strong, unshared
 from wm.errors import UserError
+from wm.nodes import Node, static
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep, Tree
 
 
-class Playground(struct.PyTreeNode):
+class Playground(Node):
     """One task without a time limit; `make` adds it."""
 
-    task: str = struct.field(pytree_node=False)
-    impl: str = struct.field(pytree_node=False)
+    task: str = static()
+    impl: str = static()
 
     autoreset = "lazy"
     """Some resets settle the body for 200 simulator steps, and all episodes are equally

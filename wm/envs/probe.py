@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.envs.timesteps import first, following
+from wm.nodes import Node, static
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep
 
 CONTINUOUS = ArraySpec((1,))
 
 
-class PointState(struct.PyTreeNode):
+class PointState(Node):
     """A point on a line."""
 
     position: jax.Array
@@ -25,7 +25,7 @@ class PointState(struct.PyTreeNode):
     time: jax.Array
 
 
-class HiddenPoint(struct.PyTreeNode):
+class HiddenPoint(Node):
     """Hold a point at the origin while seeing its position only.
 
     The action accelerates: v ← v + 0.1 a, x ← clip(x + 0.5 v, ±2), v = 0 at the wall.
@@ -33,7 +33,7 @@ class HiddenPoint(struct.PyTreeNode):
     PD controller on (x, v) reaches, so a score above 20 proves a memory.
     """
 
-    velocity: bool = struct.field(pytree_node=False, default=False)
+    velocity: bool = static(default=False)
     """Whether the velocity is observed too."""
 
     @property
@@ -72,7 +72,7 @@ class HiddenPoint(struct.PyTreeNode):
         return state.position[None]
 
 
-class SparsePoint(struct.PyTreeNode):
+class SparsePoint(Node):
     """Reach the origin and stay; nothing is earned on the way.
 
     |x| starts in [0.6, 1] at rest; v ← clip(v + 0.1 a, ±0.6), x ← clip(x + 0.5 v,
@@ -118,14 +118,14 @@ class SparsePoint(struct.PyTreeNode):
         return jnp.stack([state.position, 3.0 * state.velocity])
 
 
-class RecallState(struct.PyTreeNode):
+class RecallState(Node):
     """The cue and the time."""
 
     cue: jax.Array
     time: jax.Array
 
 
-class Recall(struct.PyTreeNode):
+class Recall(Node):
     """A cue in the first record decides which action is right in the third.
 
     Records: cue, blank, query, end. The action taken at the query earns 1 if it
@@ -165,14 +165,14 @@ class Recall(struct.PyTreeNode):
         return jnp.append(shown, query)
 
 
-class ChainState(struct.PyTreeNode):
+class ChainState(Node):
     """A cell and the time."""
 
     cell: jax.Array
     time: jax.Array
 
 
-class Chain20(struct.PyTreeNode):
+class Chain20(Node):
     """20 cells in a row and no reward: what is reached measures exploration.
 
     Start at the left end, actions 0 and 1 move left and right, 24 steps. A random

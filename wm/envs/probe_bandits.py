@@ -13,9 +13,9 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.envs.timesteps import first, following
+from wm.nodes import Node, static
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep
 
 BINARY = ArraySpec((), "int32", classes=2)
@@ -32,14 +32,14 @@ RETURNS: dict[str, tuple[float, float]] = {
 """Expected return of random and of best play."""
 
 
-class BanditState(struct.PyTreeNode):
+class BanditState(Node):
     """The sign shown and the time."""
 
     sign: jax.Array
     time: jax.Array
 
 
-class Bandit(struct.PyTreeNode):
+class Bandit(Node):
     """One step (two for `delayed`), one number observed, two actions.
 
     `constant`: reward 1. `observed`: the reward is the number shown, ±1. `delayed`:
@@ -49,7 +49,7 @@ class Bandit(struct.PyTreeNode):
     Source: after the ladder in keraJLi/rejax:tests/environments.py.
     """
 
-    task: Task = struct.field(pytree_node=False, default="constant")
+    task: Task = static(default="constant")
 
     @property
     def spec(self) -> EnvSpec:
@@ -102,7 +102,7 @@ class Counter:
     count: int = 0
 
 
-class TraceCounter(struct.PyTreeNode):
+class TraceCounter(Node):
     """`matched`, counting how often Python runs through `step`.
 
     A compiled loop must leave the count alone on its second call.
@@ -110,7 +110,7 @@ class TraceCounter(struct.PyTreeNode):
     Source: after google/brax:brax/envs/fast.py.
     """
 
-    counter: Counter = struct.field(pytree_node=False, default_factory=Counter)
+    counter: Counter = static(default_factory=Counter)
     env: Bandit = Bandit(task="matched")
 
     @property
@@ -135,7 +135,7 @@ class TraceCounter(struct.PyTreeNode):
         return self.env.step(state, action)
 
 
-class CounterState(struct.PyTreeNode):
+class CounterState(Node):
     """The stamp of the episode, its length, and the time."""
 
     stamp: jax.Array
@@ -143,7 +143,7 @@ class CounterState(struct.PyTreeNode):
     time: jax.Array
 
 
-class StepCounter(struct.PyTreeNode):
+class StepCounter(Node):
     """Records that say where they come from; a misaligned index is a wrong number.
 
     Observation (stamp, length, step): the stamp is drawn per episode, the length in
@@ -151,8 +151,8 @@ class StepCounter(struct.PyTreeNode):
     with an even stamp end terminally, the others by truncation.
     """
 
-    shortest: int = struct.field(pytree_node=False, default=1)
-    longest: int = struct.field(pytree_node=False, default=8)
+    shortest: int = static(default=1)
+    longest: int = static(default=8)
 
     @property
     def spec(self) -> EnvSpec:

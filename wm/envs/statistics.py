@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
+from wm.nodes import Node
 from wm.types import TimeStep
 
 
-class EpisodeStats(struct.PyTreeNode):
+class EpisodeStats(Node):
     """Running episodes per row, and sums over episodes finished since `clear`.
 
     Returns are undiscounted. A length counts transitions: records that are not

@@ -19,6 +19,13 @@ def _family(source, tasks, target, description, extra=None) -> None:
         ENVS[f"{source}/{task}"] = Entry(target, line, extra, {"name": task})
 
 
+for _task, _line in {
+    "dyna_maze": "maze of Sutton & Barto's Figure 8.2",
+    "blocking": "its way to the goal closes, a longer one opens (Figure 8.4)",
+    "shortcut": "a shorter way opens (Figure 8.5)",
+}.items():
+    ENVS[f"grid/{_task}"] = Entry("wm.envs.grid:make", _line, options={"name": _task})
+
 _own("pixels/catch", "wm.envs.pixels:make_catch", "catch a falling ball, from pixels")
 
 _own(

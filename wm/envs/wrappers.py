@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
+from wm.nodes import Node, static
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep, Tree
 
 
@@ -23,18 +23,18 @@ def autoreset_of(env: Any) -> str:
     return getattr(env, "autoreset", "exact")
 
 
-class TimedState(struct.PyTreeNode):
+class TimedState(Node):
     """Inner state and steps since the reset."""
 
     inner: Tree
     time: jax.Array
 
 
-class TimeLimit(struct.PyTreeNode):
+class TimeLimit(Node):
     """Truncates episodes; built by `time_limit`."""
 
     env: Any
-    steps: int = struct.field(pytree_node=False)
+    steps: int = static()
 
     @property
     def autoreset(self) -> str:
@@ -70,11 +70,11 @@ def time_limit(env: Any, steps: int) -> TimeLimit:
     return TimeLimit(env=env, steps=int(steps))
 
 
-class ActionRepeat(struct.PyTreeNode):
+class ActionRepeat(Node):
     """Plays each action several times; built by `action_repeat`."""
 
     env: Any
-    repeat: int = struct.field(pytree_node=False)
+    repeat: int = static()
 
     @property
     def autoreset(self) -> str:
@@ -123,7 +123,7 @@ def action_repeat(env: Any, repeat: int) -> Any:
     return env if repeat == 1 else ActionRepeat(env=env, repeat=int(repeat))
 
 
-class StickyState(struct.PyTreeNode):
+class StickyState(Node):
     """Inner state, the action last played, and a key."""
 
     inner: Tree
@@ -131,11 +131,11 @@ class StickyState(struct.PyTreeNode):
     key: Key
 
 
-class StickyActions(struct.PyTreeNode):
+class StickyActions(Node):
     """Sometimes repeats the previous action; built by `sticky_actions`."""
 
     env: Any
-    probability: float = struct.field(pytree_node=False)
+    probability: float = static()
 
     @property
     def autoreset(self) -> str:
@@ -180,13 +180,13 @@ def sticky_actions(env: Any, probability: float = 0.25) -> StickyActions:
     return StickyActions(env=env, probability=float(probability))
 
 
-class Observed(struct.PyTreeNode):
+class Observed(Node):
     """Common part of wrappers that only change observations; see the functions."""
 
     env: Any
-    kind: str = struct.field(pytree_node=False)
+    kind: str = static()
     """`flatten`, `scale`, `resize` or `pad`."""
-    values: tuple[float, ...] = struct.field(pytree_node=False, default=())
+    values: tuple[float, ...] = static(default=())
     """Arguments of that function."""
 
     @property

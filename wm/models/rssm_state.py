@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from flax import struct
+
+from wm.nodes import Node
 
 
-class RSSMState(struct.PyTreeNode):
+class RSSMState(Node):
     """What the model believes; rows lead."""
 
     deter: jax.Array

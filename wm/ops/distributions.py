@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.scipy import special
 
+from wm.nodes import Node, static
 from wm.ops.noise import inverse_cdf, normal, uniform
 from wm.types import Key
 
@@ -30,12 +30,12 @@ _LOG_2PI = math.log(2 * math.pi)
 _SQRT_2PI = math.sqrt(2 * math.pi)
 
 
-class Categorical(struct.PyTreeNode):
+class Categorical(Node):
     """One of A classes. Logits of −inf (illegal actions) are never sampled."""
 
     logits: jax.Array
     """`[…, A]`, unnormalised."""
-    unimix: float = struct.field(pytree_node=False, default=0.0)
+    unimix: float = static(default=0.0)
     """Share of the uniform distribution mixed in; not together with −inf logits."""
 
     @property
@@ -90,7 +90,7 @@ def legal_categorical(
     return Categorical(logits)
 
 
-class OneHot(struct.PyTreeNode):
+class OneHot(Node):
     """G independent one-hot vectors of K classes with straight-through samples.
 
     Source: Hafner et al. 2021 (DreamerV2), Alg. 1; uniform mix Hafner et al. 2023.
@@ -98,7 +98,7 @@ class OneHot(struct.PyTreeNode):
 
     logits: jax.Array
     """`[…, G, K]`, unnormalised."""
-    unimix: float = struct.field(pytree_node=False, default=0.0)
+    unimix: float = static(default=0.0)
     """Share of the uniform distribution mixed in (DreamerV3: 0.01)."""
 
     @property
@@ -144,7 +144,7 @@ class OneHot(struct.PyTreeNode):
         return self.straight_through(jnp.argmax(self.logits, -1))
 
 
-class Bernoulli(struct.PyTreeNode):
+class Bernoulli(Node):
     """A coin by its logit. Targets of `log_prob` may be soft."""
 
     logit: jax.Array
@@ -175,7 +175,7 @@ class Bernoulli(struct.PyTreeNode):
         return self.logit > 0
 
 
-class Normal(struct.PyTreeNode):
+class Normal(Node):
     """Independent normals over the last axis."""
 
     mean: jax.Array
@@ -212,7 +212,7 @@ class Normal(struct.PyTreeNode):
         return _float_pair(self.mean, self.std)[0]
 
 
-class BoundedNormal(struct.PyTreeNode):
+class BoundedNormal(Node):
     """A normal whose mean lies in (−1, 1) and whose std in (low, high).
 
     mean = tanh(raw_mean), std = (high − low)·σ(raw_std + 2) + low. Samples are not
@@ -225,9 +225,9 @@ class BoundedNormal(struct.PyTreeNode):
     """`[…, D]`, a net's output."""
     raw_std: jax.Array
     """`[…, D]`, a net's output."""
-    low: float = struct.field(pytree_node=False, default=0.1)
+    low: float = static(default=0.1)
     """Smallest std (DreamerV3: 0.1)."""
-    high: float = struct.field(pytree_node=False, default=1.0)
+    high: float = static(default=1.0)
     """Largest std (DreamerV3: 1.0)."""
 
     @property
@@ -267,7 +267,7 @@ class Squashed(NamedTuple):
     """Before the tanh, f32 `[…, D]`."""
 
 
-class TanhNormal(struct.PyTreeNode):
+class TanhNormal(Node):
     """tanh of a normal; densities are computed from the value before the tanh.
 
     Source: Haarnoja et al. 2018, App. C. Differs: log(1 − tanh²u) is written as
@@ -296,7 +296,7 @@ class TanhNormal(struct.PyTreeNode):
         return Squashed(jnp.tanh(u), u)
 
 
-class TruncatedNormal(struct.PyTreeNode):
+class TruncatedNormal(Node):
     """A normal cut to [low, high] and renormalised, means inside the interval.
 
     Source: Burkardt 2014, "The truncated normal distribution", §2; the continuous
@@ -307,11 +307,11 @@ class TruncatedNormal(struct.PyTreeNode):
     """`[…, D]`, in [low, high]: far outside, the mass kept underflows."""
     std: jax.Array
     """`[…, D]` or broadcastable, positive, of the uncut normal."""
-    low: float = struct.field(pytree_node=False, default=-1.0)
+    low: float = static(default=-1.0)
     """Lower end."""
-    high: float = struct.field(pytree_node=False, default=1.0)
+    high: float = static(default=1.0)
     """Upper end."""
-    margin: float = struct.field(pytree_node=False, default=1e-6)
+    margin: float = static(default=1e-6)
     """Samples keep this distance from the ends; the clip passes gradients."""
 
     def sample(self, key: Key) -> jax.Array:

@@ -9,10 +9,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from flax import struct
+
+from wm.nodes import Node
 
 
-class PercentileState(struct.PyTreeNode):
+class PercentileState(Node):
     """Averaged percentiles; f32 `[]` each."""
 
     low: jax.Array
@@ -64,7 +65,7 @@ class PercentileScale:
         return jnp.maximum(self.floor, state.high - state.low)
 
 
-class MomentsState(struct.PyTreeNode):
+class MomentsState(Node):
     """Mean and summed squared deviations of what was seen; f32."""
 
     count: jax.Array

@@ -28,6 +28,8 @@ def of(system: str) -> Mapping[str, Preset]:
 def compose(system: str, names: str) -> Preset:
     """Presets of a system joined with `+`; a later one wins over an earlier one.
 
+    A preset called `default` comes before all others, named or not.
+
     Args:
       system: a name of `wm list systems`.
       names: as in `atari100k+size12m`; "" gives a preset without values.
@@ -40,4 +42,6 @@ def compose(system: str, names: str) -> Preset:
         if name not in known:
             listing = f"wm list presets {system}"
             raise UserError(unknown(name, known, f"{system} preset", listing))
+    if "default" in known:
+        parts = ["default", *parts]
     return functools.reduce(Preset.join, (known[name] for name in parts), Preset())

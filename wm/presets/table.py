@@ -2,5 +2,10 @@
 
 from __future__ import annotations
 
-PRESETS: dict[str, str] = {"dreamer_v3": "wm.presets.dreamer_v3:PRESETS"}
+PRESETS: dict[str, str] = {
+    "q_learning": "wm.presets.tabular:Q_LEARNING",
+    "dyna_q": "wm.presets.tabular:DYNA_Q",
+    "prioritized_sweeping": "wm.presets.tabular:PRIORITIZED_SWEEPING",
+    "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
+}
 """`module:attribute` of a mapping from name to `Preset`, by system."""

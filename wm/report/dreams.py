@@ -55,13 +55,16 @@ class Night(NamedTuple):
     seed: int
 
 
-def dream(path: Path, step: int, folder: Path, seed: int) -> Night | str:
-    """The dream of a run, from `folder/dream.npz` where it is of this step and seed.
+def dream(path: Path, folder: Path, seed: int) -> Night | str:
+    """The dream of a run at its newest checkpoint, from `folder/dream.npz` where it
+    is of that step and of this seed.
 
     Returns:
       The dream, or one sentence that says why there is none.
     """
     file = folder / "dream.npz"
+    saved = (x.name for x in (path / "checkpoints").glob("*") if x.name.isdigit())
+    step = max(map(int, saved), default=0)
     kept = load(file)
     if kept is not None and (kept.step, kept.seed) == (step, seed):
         return kept

@@ -70,9 +70,7 @@ def _folder(paths: Sequence[Path]) -> Path:
 
 
 def _one(summary: Summary, against: Sequence[str], folder: Path) -> str:
-    night = dreams.dream(
-        summary.record.path, summary.record.steps, folder, summary.best_seed()
-    )
+    night = dreams.dream(summary.record.path, folder, summary.best_seed())
     if isinstance(night, dreams.Night):
         dreams.pictures(night, folder)
     parts = [

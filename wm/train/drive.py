@@ -89,7 +89,7 @@ def drive(runner: Runner, states: Any, events: Events, marks: Marks | None = Non
         if done:
             return states
         states, report = occasional(runner, states, report, events)
-        chunks = plan(report, logged, loop, marks)
+        chunks = plan(report, logged, loop, marks, events)
         states, report = runner.interval(states, chunks, logged.astype(int).tolist())
         due = due_rows(report, loop, together=runner.seeds.mode != "loop")
         events.rows(rows_of(report, due))
@@ -137,18 +137,20 @@ def occasional(runner, states, report: Report, events: Events):
     return states, report
 
 
-def plan(report: Report, logged: np.ndarray, loop: Any, marks: Marks) -> list[int]:
+def plan(
+    report: Report, logged: np.ndarray, loop: Any, marks: Marks, events: Events
+) -> list[int]:
     """Chunks that each seed runs next: up to the next row, evaluation, save or end.
 
     Records that begin an episode are no steps, so a target may take several calls.
     """
     schedule: Schedule = loop.schedule
     target = schedule.total
-    for mark, steps in (
-        (marks.evaluated, schedule.eval_steps),
-        (marks.saved, schedule.save_steps),
+    for event, mark, steps in (
+        (events.evaluate, marks.evaluated, schedule.eval_steps),
+        (events.save, marks.saved, schedule.save_steps),
     ):
-        if steps is not None:
+        if event is not None and steps is not None:
             target = min(target, following(mark, steps))
     chunks = -(-np.maximum(target - report["step"], 0) // loop.chunk_steps)
     since = np.where(logged, 0, report["since_chunks"])

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wm.envs.batched import Batched, batch
+from wm.train.host_env import timestep_of
 from wm.types import Key, Tree
 
 ROWS = 128
@@ -148,7 +149,8 @@ def evaluate_host(
     `num_episodes / num_envs` episodes (rounded up, surplus dropped by row number).
     The first record of each row must be `is_first`, as after `reset`. `act` is
     `host_act(agent)`, made once, since every new one is compiled anew. Which episodes
-    are played depends on the key where the environment has `reseed`.
+    are played depends on the key where the environment has `reseed`. A row that
+    plays on when every time limit is over counts with what it has, for all it owes.
     """
     key_env, key_act = jax.random.split(key)
     if hasattr(env, "reseed"):
@@ -157,13 +159,13 @@ def evaluate_host(
     each = -(-num_episodes // rows)
     actor = agent.actor(state)
     carry = agent.start(actor, rows)
-    timestep = env.reset()
+    timestep = timestep_of(env.reset())
     finished: list[list[tuple[float, int]]] = [[] for _ in range(rows)]
     total, length = np.zeros(rows, np.float32), np.zeros(rows, np.int32)
     limit = (env.spec.time_limit or NO_LIMIT) * each + each
     for time in range(limit):
         carry, action = act(actor, carry, jax.random.fold_in(key_act, time), timestep)
-        timestep = env.step(np.asarray(action))
+        timestep = timestep_of(env.step(np.asarray(action)))
         first = np.asarray(timestep.is_first)
         total = np.where(first, 0.0, total + np.asarray(timestep.reward))
         length = np.where(first, 0, length + 1)
@@ -171,7 +173,11 @@ def evaluate_host(
             finished[row].append((float(total[row]), int(length[row])))
         if all(len(row) >= each for row in finished):
             break
-    played = [row[n] for n in range(each) for row in finished if n < len(row)]
+    for row, scores in enumerate(finished):
+        if len(scores) < each:  # still playing at the limit: counts with what it has
+            scores.append((float(total[row]), int(length[row])))
+            scores.extend(scores[-1:] * (each - len(scores)))
+    played = [row[n] for n in range(each) for row in finished]
     played = played[:num_episodes]
     returns = np.array([score for score, _ in played], np.float32)
     return Scores(returns, np.array([steps for _, steps in played], np.int32))

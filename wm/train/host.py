@@ -1,9 +1,9 @@
 """`train_host`: environments, or replay, outside the device.
 
-The same agents, the same order and the same ratio as on the device. One thing differs
-where `overlap` is on: a chunk's updates run while the environments take the last step
-of the next chunk, so acting lags one chunk behind learning. What is sampled and written
-is the same, and nothing depends on timing.
+The same agents, the same order and the same ratio as on the device. Where `overlap` is
+on, a chunk's updates run while the environments take the last step of the next chunk,
+so acting lags one chunk behind learning; and replay on the host is written one update
+late, so that it is read while the device computes. Nothing depends on timing.
 """
 
 from __future__ import annotations
@@ -68,25 +68,26 @@ class HostRunner:
         self._first = [timestep_of(env.reset()) for env in envs]
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "wm-learn")
         agent = loop.agent
-        act = lambda mode: self._program(
+        act = lambda mode: seeds.announced(
             f"act ({mode})",
-            lambda state, key, carry, timestep: agent.act(
-                agent.actor(state), key, carry, timestep, mode
+            lambda actor, key, carry, timestep: agent.act(
+                actor, key, carry, timestep, mode
             ),
         )
         self._act = {"prefill": act("prefill"), "train": act("train")}
         self._split = jax.jit(loop.chunk_keys, static_argnums=1)
-        self._absorb = self._program("add", self._absorbed, 0)
-        self._learn = self._program("train", self._learned, 0)
-        self._label = self._program("label", loop.label, 0)
-        self._said = self._program("label", lambda s, newest: agent.label(s, newest))
+        self._update_keys = jax.jit(loop.update_keys)
+        self._absorb = seeds.announced("add", self._absorbed, 0)
+        self._learn = seeds.announced("train", self._learned, 0)
+        self._label = seeds.announced("label", loop.label, 0)
+        self._said = seeds.announced("label", lambda s, newest: agent.label(s, newest))
         self._cleared = jax.jit(cleared, donate_argnums=0)
         self._report = jax.jit(report)
-        self._update = self._program("train", self._updated, (0, 1))
+        self._update = seeds.announced("train", self._updated, (0, 1))
         none: Any = None  # these functions ignore the environment
-        self._fit = self._program("fit", lambda s: loop.fit(none, s), 0)
+        self._fit = seeds.announced("fit", lambda s: loop.fit(none, s), 0)
         reanalyse = lambda s: loop.reanalyse(none, s)
-        self._reanalyse = self._program("reanalyse", reanalyse, 0)
+        self._reanalyse = seeds.announced("reanalyse", reanalyse, 0)
 
     def shapes(self) -> Any:
         """Shapes of one seed's saved state."""
@@ -119,7 +120,9 @@ class HostRunner:
             if self.on_host:
                 replay = self.loop.buffer.restore(part.buffer)
                 part = part.replace(buffer=())
-            states.append(HostState(resumed(jax.tree.map(own, part), env, old), replay))
+            owes = int(part.updates) < int(part.chunks) * self.loop.chunk[1]
+            part = resumed(jax.tree.map(own, part), env, old)
+            states.append(HostState(part, replay, owes))
         return states
 
     def notes(self) -> dict[str, Any]:
@@ -187,21 +190,6 @@ class HostRunner:
         inside["evaluate"] = inside.get("evaluate", 0.0) + time.perf_counter() - start
         return evaluate.Scores(*(np.stack(x) for x in zip(*found, strict=True)))
 
-    def _program(self, name: str, fn: Callable, donate: Any = ()) -> Callable:
-        """`fn` jitted; its first call, which compiles, is announced."""
-        jitted, first = jax.jit(fn, donate_argnums=donate), [True]
-
-        def call(*args):
-            if not first:
-                return jitted(*args)
-            first.clear()
-            start = time.perf_counter()
-            out = jax.block_until_ready(jitted(*args))
-            self.seeds.announce(name, time.perf_counter() - start)
-            return out
-
-        return call
-
     def _begin(self, key: Key, timestep: TimeStep) -> tuple[TrainState, Tree]:
         """As `Loop.init`, with a time step that has arrived."""
         loop = self.loop
@@ -247,6 +235,7 @@ class HostRunner:
             self._label_newest(state, rest[0])
         if updates and not self.overlap:
             self._learn_now(state, rest[1])
+        state.owes = self.overlap and updates > 0
         train = state.train
         state.train = train.replace(
             chunks=train.chunks + 1, since_chunks=train.since_chunks + 1
@@ -254,13 +243,13 @@ class HostRunner:
 
     def _pay(self, state: HostState, keys) -> None:
         """The updates of the chunk before, if they are still owed."""
-        _, updates = self.loop.chunk
-        if int(state.train.updates) < int(state.train.chunks) * updates:
+        if state.owes:
             self._learn_now(state, keys)
+            state.owes = False
 
     def _pay_last(self, state: HostState) -> None:
         """What is owed at the end of the run, when no further chunk pays it."""
-        if self.overlap and self.loop.chunk[1]:
+        if state.owes:
             key, _, (_, keys) = self._split(state.train.key, "train")
             state.train = state.train.replace(key=key)
             self._pay(state, keys)
@@ -280,8 +269,12 @@ class HostRunner:
         carry, timestep, records = train.carry, train.timestep, []
         # Programs that run meanwhile consume the state: what is still needed leaves it.
         state.train = train.replace(key=key, carry=None, timestep=None)
+        # Programs that run meanwhile consume it too, but never before it was used.
+        actor = self.loop.agent.actor(train.agent)
         for t in range(self.loop.chunk[0]):
-            carry, action, extras = act(state.train.agent, keys[t], carry, timestep)
+            if not self.on_host:
+                timestep = jax.device_put(timestep)  # once, for acting and for storing
+            carry, action, extras = act(actor, keys[t], carry, timestep)
             records.append(Step(timestep, action, extras))
             chosen = np.asarray(action)
             beside = None
@@ -316,19 +309,20 @@ class HostRunner:
             return
         train, buffer, owed = state.train, self.loop.buffer, []
         for key in keys:
-            key_update, key_sample = jax.random.split(key)
-            shapes = self.loop.update_batches()
+            key_update, key_samples = self._update_keys(key)
             batches = {}
-            parts = jax.random.split(key_sample, len(shapes))
-            for part, (name, (N, L)) in zip(parts, shapes.items(), strict=True):
-                _, batches[name] = buffer.sample(state.replay, part, N, L)
+            for name, (N, L) in self.loop.update_batches().items():
+                key_sample = key_samples[name]
+                _, batches[name] = buffer.sample(state.replay, key_sample, N, L)
             agent, sums, feedback = self._update(
                 train.agent, train.sums, key_update, batches
             )
             train = train.replace(agent=agent, sums=sums)
-            # The device is busy with this update: write what the one before said.
-            self._write(state, owed)
-            owed = [feedback[name] for name in sorted(feedback)]
+            said = [feedback[name] for name in sorted(feedback)]
+            if self.overlap:
+                # The device is busy with this update: write what the one before said.
+                said, owed = owed, said
+            self._write(state, said)
         self._write(state, owed)
         count = len(keys)
         state.train = train.replace(
@@ -341,7 +335,7 @@ class HostRunner:
 
     def _learned(self, state: TrainState, keys) -> TrainState:
         learn = lambda state, key: (self.loop.learn(state, key), None)
-        return jax.lax.scan(learn, state, keys)[0]
+        return jax.lax.scan(learn, state, jnp.stack(keys))[0]
 
     def _updated(self, agent: Tree, sums, key: Key, batches):
         agent, feedback, metrics = self.loop.agent.update(agent, key, batches)

@@ -23,6 +23,8 @@ class HostState:
     train: TrainState
     """`env` is empty; `buffer` too where replay is on the host."""
     replay: Any = None
+    owes: bool = False
+    """Whether the updates of the newest chunk are still to be made."""
 
 
 def saved_env(env: Any) -> str | None:

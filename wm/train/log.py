@@ -73,11 +73,17 @@ def cut(path: Path, steps: Mapping[int, int], first: int | None = None) -> None:
     """
     rows = read(path)
     kept = [row for row in rows[:first] if row["step"] <= steps.get(row["seed"], -1)]
-    if len(kept) == len(rows):
+    if len(kept) == len(rows) and not torn(path):
         return
     part = path.with_suffix(".part")
     part.write_text("".join(map(json_line, kept)), encoding="utf-8")
     part.replace(path)
+
+
+def torn(path: Path) -> bool:
+    """Whether the last line has no end: the next row would join it."""
+    data = path.read_bytes() if path.is_file() else b""
+    return bool(data) and not data.endswith(b"\n")
 
 
 class Clock:

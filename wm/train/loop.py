@@ -16,13 +16,13 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from wm.data.host_replay import HostReplay
 from wm.data.replay import Replay
 from wm.envs import statistics
 from wm.envs.batched import Batched, batch
 from wm.errors import UserError
+from wm.nodes import Node
 from wm.train.schedule import Schedule
 from wm.types import Key, Metrics, Step, TimeStep, Tree
 
@@ -31,7 +31,7 @@ RESERVED = ("label", "reanalyse")
 `reanalyse` gets."""
 
 
-class TrainState(struct.PyTreeNode):
+class TrainState(Node):
     """Everything of one seed's run; a resumed run continues from it bit for bit."""
 
     agent: Tree
@@ -177,14 +177,22 @@ class Loop:
 
     def chunk_keys(self, key: Key, mode: str):
         """(next key, T acting keys, (label key, n update keys)), as `one_chunk` and
-        `prefill` draw them."""
+        `prefill` draw them; tuples of single keys, since indexing outside a program
+        takes longer than many an environment's step."""
         T, updates = self.chunk
         if mode == "prefill":
             key, key_act = jax.random.split(key)
-            return key, jax.random.split(key_act, T), None
+            return key, tuple(jax.random.split(key_act, T)), None
         key, key_act, key_label, key_learn = jax.random.split(key, 4)
-        learn = jax.random.split(key_learn, updates) if updates else None
-        return key, jax.random.split(key_act, T), (key_label, learn)
+        learn = tuple(jax.random.split(key_learn, updates)) if updates else ()
+        return key, tuple(jax.random.split(key_act, T)), (key_label, learn)
+
+    def update_keys(self, key: Key) -> tuple[Key, dict[str, Key]]:
+        """(key of the update, key of each batch), as `_update` draws them."""
+        key_update, key_sample = jax.random.split(key)
+        shapes = self.update_batches()
+        keys = jax.random.split(key_sample, len(shapes))
+        return key_update, dict(zip(shapes, keys, strict=True))
 
     def collect(self, env: Batched, state: TrainState, key: Key, mode) -> TrainState:
         """Act and step T times, then add the T steps of every row to the buffer."""
@@ -236,11 +244,9 @@ class Loop:
         )
 
     def _update(self, agent: Tree, buffer: Tree, key: Key):
-        key_update, key_sample = jax.random.split(key)
-        shapes = self.update_batches()
-        keys = dict(zip(shapes, jax.random.split(key_sample, len(shapes)), strict=True))
+        key_update, keys = self.update_keys(key)
         batches = {}
-        for name, (N, L) in shapes.items():
+        for name, (N, L) in self.update_batches().items():
             buffer, batches[name] = self.buffer.sample(buffer, keys[name], N, L)
         agent, feedback, metrics = self.agent.update(agent, key_update, batches)
         for name in sorted(feedback):

@@ -39,7 +39,7 @@ def need(shapes: Any, seeds: int, replay_on_host: bool = False) -> Need:
 
     Args:
       shapes: `TrainState` of one seed, arrays or shapes.
-      seeds: how many.
+      seeds: how many share the device.
       replay_on_host: whether replay is kept in the machine's memory.
     """
     replay, whole = size_bytes(shapes.buffer), size_bytes(shapes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,8 @@ class Run:
           Returns, f32 `[seeds, episodes]`.
         """
         begin, found = time.perf_counter(), []
-        play = evaluate.evaluator(self.agent, self.env, episodes)
+        env = self._env or rundir.evaluation_env(self.config) or self.env
+        play = evaluate.evaluator(self.agent, env, episodes)
         for seed in self.seeds:
             learner = self._learner(seed)
             played = self._played(seed)
@@ -179,7 +181,8 @@ class Run:
         name = f"seed_{seed}_learner"
         target = {name: self._shapes.replace(buffer=None)}
         try:
-            restored = self._checkpoints.restore(target)
+            warn = lambda line: print(f"wm: {line}", file=sys.stderr)
+            restored = self._checkpoints.restore(target, warn)
         except Damaged as error:
             raise RunError(f"{self.path}: {error}") from error
         if restored is None:

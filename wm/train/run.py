@@ -117,13 +117,14 @@ class Session:
         self.runner = self._runner(loop, env)
         self.shapes = self.runner.shapes()
         on_host = schedule.replay_tier == "host"
-        need = memory.need(self.shapes, seeds, on_host)
+        devices = 1 if self.axis.mesh is None else self.axis.mesh.size
+        need = memory.need(self.shapes, seeds // devices, on_host)
         memory.check(need, schedule.replay)
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
         self.continued = rundir.prepare(out, self.config)
         self._introduce(need)
         self.checkpoints = Checkpoints(out / "checkpoints")
-        self.stop = False
+        self.stop, self.written = False, 0
 
     def _runner(self, loop: Loop, env: Any) -> Any:
         """On the device, unless environment or replay are not."""
@@ -191,6 +192,7 @@ class Session:
             marks = Marks(**restored.notes["marks"])
             anew = "; environments begin new episodes" if self.runner.anew else ""
             self.display.say("continued", f"from step {min(steps.values()):,}{anew}")
+        self.written = len(log.read(metrics))
         imagined = getattr(self.agent, "imagined_per_update", None)
         per_update = imagined(self.schedule) if imagined else None
         self.clock = log.Clock(self.axis.inside, per_update, before)
@@ -208,6 +210,7 @@ class Session:
             stamped.append(self.clock.stamp(row))
             stamped[-1]["time/compile_s"] = self.compiling
         log.append(self.out / "metrics.jsonl", stamped)
+        self.written += len(stamped)
         self.display.rows(stamped)
 
     def _progress(self, report: dict[str, np.ndarray]) -> None:
@@ -231,7 +234,7 @@ class Session:
         notes = {
             "marks": dataclasses.asdict(marks),
             "step": report["step"].tolist(),
-            "rows": len(log.read(self.out / "metrics.jsonl")),
+            "rows": self.written,
             **self.runner.notes(),
         }
         items = (

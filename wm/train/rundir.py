@@ -26,6 +26,8 @@ FORMAT = 1
 
 EVALUATION_SEED = 1_000_003
 """Distance of the seeds of evaluation from those of training."""
+EVALUATION_ENVS = 16
+"""Instances of a host environment that play at once, if that many episodes are due."""
 
 CONFIG = "config.json"
 MAY_GROW = "schedule.total"
@@ -222,8 +224,11 @@ def evaluation_env(config: dict[str, Any]) -> Any:
     name, options = config["env"]["name"], dict(config["env"]["options"])
     if name not in ENVS or not is_host(name):
         return None
-    options |= {"seed": config["seed"] + EVALUATION_SEED}
-    return make(name, **{"num_envs": config["schedule"]["envs"], **options})
+    schedule = config["schedule"]
+    # One after another would take as many times as long.
+    count = max(schedule["envs"], min(schedule["eval_episodes"], EVALUATION_ENVS))
+    options |= {"seed": config["seed"] + EVALUATION_SEED, "num_envs": count}
+    return make(name, **options)
 
 
 def rebuild_agent(config: dict[str, Any], spec: Any) -> Any:

@@ -111,11 +111,33 @@ class Seeds:
         seconds = time.perf_counter() - start
         return Program(functools.partial(self._timed, name, run), compiled, seconds)
 
+    def announced(self, name: str, fn: Callable, donate: Any = ()) -> Callable:
+        """`fn` of one seed, jitted; its first call, which compiles, is announced."""
+        jitted, first = jax.jit(fn, donate_argnums=donate), [True]
+
+        def call(*args):
+            if not first:
+                return jitted(*args)
+            first.clear()
+            start = time.perf_counter()
+            out = jax.block_until_ready(jitted(*args))
+            self.announce(name, time.perf_counter() - start)
+            return out
+
+        return call
+
     def pick(self, states: Any, seed: int) -> Tree:
-        """The state of one seed, without the seed axis."""
+        """The state of one seed, without the seed axis, in host memory where it has
+        to be taken out of all seeds': a second replay may not fit on the device."""
         if self.mode == "loop":
             return states[seed]
-        return jax.tree.map(lambda x: x[seed], states)
+
+        def one(leaf):
+            part = leaf[seed]
+            is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            return part if is_key else np.asarray(part)
+
+        return jax.tree.map(one, states)
 
     def shapes(self, states: Any) -> Tree:
         """Shapes and dtypes of one seed's state."""

@@ -1,0 +1,172 @@
+"""Every world model against its contract. Being listed is being tested."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import wm
+from tests.models.tiny import CONFIG, random_like
+from wm.envs import wrappers
+from wm.models.rssm import RSSM
+from wm.models.table import TableModel, record
+from wm.types import ArraySpec, EnvSpec, TimeStep, WorldModel
+
+ROWS = 3
+VECTOR = EnvSpec(ArraySpec((3,)), ArraySpec((), "int32", 4), legal=True)
+GRID = EnvSpec(ArraySpec((), "int32", 5), ArraySpec((), "int32", 4))
+NORM = dataclasses.replace(CONFIG, core="norm_gru", learned_start=True)
+
+
+def table(spec):
+    """A model that knows two transitions, the second of which ends."""
+    model = TableModel(spec)
+    known = model.init(jax.random.key(0))["model"]
+    for state, reward, discount in ((0, 0.5, 1.0), (1, 2.0, 0.0)):
+        args = (jnp.int32(state), jnp.int32(1), reward, discount, jnp.int32(state + 1))
+        known = record(known, *args)
+    return model, {"model": known}
+
+
+def rssm(config, spec):
+    model = RSSM(spec, config)
+    return model, random_like(model.init(jax.random.key(0)))
+
+
+MODELS = {
+    "rssm": functools.partial(rssm, CONFIG, VECTOR),
+    "rssm of 2023": functools.partial(rssm, NORM, VECTOR),
+    "table": functools.partial(table, GRID),
+}
+DRAWS = {"rssm", "rssm of 2023"}
+"""Models whose steps are random."""
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda name: name.replace(" ", "_"))
+def ready(request):
+    model, params = MODELS[request.param]()
+    return request.param, model, params
+
+
+def seen(model, key, rows=ROWS):
+    spec = model.spec.observation
+    if spec.discrete:
+        observation = jax.random.randint(key, (rows,), 0, spec.classes)
+    else:
+        observation = jax.random.normal(key, (rows, *spec.shape))
+    return TimeStep(
+        observation=observation,
+        reward=jnp.zeros(rows),
+        discount=jnp.ones(rows),
+        is_first=jnp.arange(rows) == 0,
+        is_last=jnp.zeros(rows, bool),
+        legal=jnp.ones((rows, 4), bool) if model.spec.legal else None,
+    )
+
+
+@functools.cache
+def functions(model):
+    def observed(params, key, state, action, timestep):
+        evidence = model.encode(params, timestep)
+        return model.observe(params, key, state, action, evidence)
+
+    return jax.jit(observed), jax.jit(model.step)
+
+
+def believed(ready, key=1, rows=ROWS):
+    """A state after one observation, and actions to take in it."""
+    _, model, params = ready
+    observe, _ = functions(model)
+    action = jnp.arange(rows) % 4
+    timestep = seen(model, jax.random.key(key), rows)
+    state = model.start(params, rows)
+    return observe(params, jax.random.key(key + 1), state, action, timestep), action
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.allclose(x, y, rtol=1e-5, atol=1e-6) for x, y in pairs)
+
+
+def test_is_a_world_model(ready):
+    assert isinstance(ready[1], WorldModel)
+
+
+def test_every_leaf_of_a_state_leads_with_rows_and_none_is_a_key(ready):
+    _, model, params = ready
+    state, action = believed(ready)
+    after, prediction = functions(model)[1](params, jax.random.key(3), state, action)
+    for tree in (model.start(params, ROWS), state, after):
+        for leaf in jax.tree.leaves(tree):
+            assert leaf.shape[0] == ROWS
+            assert not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    shape = lambda x: (x.shape, x.dtype)
+    assert jax.tree.map(shape, after) == jax.tree.map(shape, state)
+    assert prediction.reward.shape == prediction.discount.shape == (ROWS,)
+    assert prediction.reward.dtype == prediction.discount.dtype == jnp.float32
+    assert (np.abs(prediction.discount) <= 1).all()
+
+
+def test_same_in_same_out_and_the_key_matters_where_it_should(ready):
+    name, model, params = ready
+    state, action = believed(ready)
+    step = functions(model)[1]
+    results = [step(params, jax.random.key(k), state, action)[0] for k in (3, 3, 4, 5)]
+    assert same(results[0], results[1])
+    differ = not (same(results[0], results[2]) and same(results[0], results[3]))
+    assert differ == (name in DRAWS)
+
+
+def test_rows_are_independent(ready):
+    _, model, params = ready
+    (one, action), (other, _) = believed(ready), believed(ready, key=12)
+    mixed = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b[1:]]), one, other)
+    step = functions(model)[1]
+    row = lambda tree: jax.tree.map(lambda x: x[0], tree)
+    a = step(params, jax.random.key(3), one, action)
+    b = step(params, jax.random.key(3), mixed, action)
+    assert same(row(a), row(b))
+    assert not same(a, b)
+
+
+def test_observing_a_first_record_forgets(ready):
+    _, model, params = ready
+    observe, _ = functions(model)
+    timestep = seen(model, jax.random.key(9))
+    action = jnp.zeros(ROWS, jnp.int32)
+    row = lambda tree: jax.tree.map(lambda x: x[0], tree)
+    used, _ = believed(ready)
+    args = (action, timestep)
+    a = observe(params, jax.random.key(3), used, *args)
+    b = observe(params, jax.random.key(3), model.start(params, ROWS), *args)
+    assert same(row(a), row(b))
+
+
+def test_everything_is_legal_at_the_start(ready):
+    _, model, params = ready
+    if hasattr(model, "legal"):
+        assert model.legal(params, model.start(params, ROWS)).all()
+
+
+def test_a_model_is_an_environment_that_passes_its_check(ready):
+    _, model, params = ready
+    state, _ = believed(ready)
+    dream = wm.as_env(model, params, starts=state)
+    limited = wrappers.time_limit(dream, 5)
+    assert dream.spec.time_limit is None
+    assert wm.check(limited) == []
+
+
+def test_a_table_is_absorbing_after_an_end():
+    model, params = table(GRID)
+    state = model.start(params, 1).replace(state=jnp.array([1]))
+    step = functools.partial(model.step, params, jax.random.key(0))
+    state, prediction = step(state, jnp.array([1]))
+    assert (prediction.reward, prediction.discount) == (2.0, 0.0)
+    for _ in range(2):
+        state, prediction = step(state, jnp.array([1]))
+        assert (prediction.reward, prediction.discount) == (0.0, 0.0)
+        assert state.state == 2

@@ -1,0 +1,76 @@
+"""Values of state-action pairs as an array: acting on them, and their one-step error.
+
+Source: Watkins 1989; Sutton & Barto 2018, section 6.5.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from wm.ops.trees import transitions
+from wm.types import Batch, Key, Mode, TimeStep
+
+
+class Experience(NamedTuple):
+    """One transition; scalars."""
+
+    state: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    discount: jax.Array
+    following: jax.Array
+    valid: jax.Array
+    """bool: false where the "action" was the reset after an end."""
+
+
+def greedy(key: Key, values: jax.Array) -> jax.Array:
+    """Index of the largest of `values` `[…, A]`; ties are broken at random.
+
+    At the start all values are equal: always taking the first would never explore.
+    """
+    noise = jax.random.uniform(key, values.shape)
+    best = values == values.max(-1, keepdims=True)
+    return jnp.argmax(jnp.where(best, noise, -1.0), -1).astype(jnp.int32)
+
+
+def act(
+    q: jax.Array, key: Key, timestep: TimeStep, epsilon: float, mode: Mode
+) -> jax.Array:
+    """Actions i32 `[B]` by `q` `[S, A]`: greedy, and random with chance `epsilon`
+    (always in `prefill`, never in `eval`)."""
+    key_greedy, key_random, key_coin = jax.random.split(key, 3)
+    best = greedy(key_greedy, q[timestep.observation])
+    if mode == "eval":
+        return best
+    other = jax.random.randint(key_random, best.shape, 0, q.shape[-1])
+    chance = 1.0 if mode == "prefill" else epsilon
+    return jnp.where(jax.random.bernoulli(key_coin, chance, best.shape), other, best)
+
+
+def error(
+    q: jax.Array, state, action, reward, discount, following, gamma: float
+) -> jax.Array:
+    """r + gamma d max q(s') - q(s, a), f32."""
+    return reward + gamma * discount * q[following].max() - q[state, action]
+
+
+def experiences(batch: Batch) -> Experience:
+    """Transitions of `[N, L]` records in order of time, leaves `[(L - 1) N]`."""
+    found = transitions(batch)
+    order = lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
+    return Experience(
+        state=order(found.observation),
+        action=order(found.action),
+        reward=order(found.reward),
+        discount=order(found.discount),
+        following=order(found.next_observation),
+        valid=order(found.mask),
+    )
+
+
+def newest(schedule: Any) -> dict[str, tuple[int, int]]:
+    """The batch with what was done since the last update, and what came of it."""
+    return {"newest": (schedule.envs, schedule.chunk_updates()[0] + 1)}

@@ -1,0 +1,1 @@
+"""Choosing actions, or improving values, by looking ahead in a model."""
