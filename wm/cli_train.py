@@ -43,7 +43,7 @@ class Run:
     """Run directory (default: runs/SYSTEM-SOURCE-TASK)."""
     seed_mode: Literal["vmap", "loop", "shard"] | None = None
     """How seeds share the machine: at once, in turn, or spread over devices
-    (default: the fastest measured on this platform)."""
+    (default: in turn on a CPU, else at once or spread)."""
 
 
 def run(words: list[str]) -> int:

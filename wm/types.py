@@ -220,7 +220,11 @@ class HostEnv(Protocol):
 
 @runtime_checkable
 class Buffer(Protocol):
-    """Storage of steps with rows of environments; states are any pytree of arrays."""
+    """Storage of steps with rows of environments; states are any pytree of arrays.
+
+    Optional: `minimum(rows, L) -> int`, the steps over all rows that `sample(…, L)`
+    needs; learning then waits for them, however short the prefill.
+    """
 
     def init(self, example: Step) -> Tree:
         """Empty storage for steps like `example`, `[B, …]` arrays or their shapes."""
@@ -289,9 +293,17 @@ class Policy(Protocol):
 class Agent(Protocol):
     """A learner. Objects hold configuration; everything that persists is in S.
 
-    Optional: `fit(S, key, Dataset) -> (S, metrics)`; `label(S, Batch[B, W]) ->
-    Feedback`; `reanalyse(S, key, Batch) -> Feedback`; `buffer(schedule) -> Buffer`
-    (default: uniform replay); `model` and `S.params` where it owns a world model.
+    Optional:
+      `buffer(schedule) -> Buffer`, in place of uniform replay;
+      `fit(S, key, Dataset) -> (S, metrics)`, every `schedule.fit_steps`;
+      `label(S, Batch[B, W]) -> Feedback` on the newest steps, before they are drawn;
+      `reanalyse(S, key, Batch) -> Feedback`, every `schedule.reanalyse_steps`;
+      `model` and `S.params["model"]`, where it owns a world model;
+      `config`, a dataclass that the run directory then records;
+      `imagined_per_update(schedule) -> int`, for the rate of imagined steps.
+
+    `batches` names what `update` draws, and under the reserved names `label` and
+    `reanalyse` the windows of those two.
     """
 
     @property

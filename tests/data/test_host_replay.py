@@ -1,10 +1,9 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.data.streams import counting_steps, example, filled, jitted, last_of, stamps
-from wm.data.host_replay import HostReplay, prefetch
+from tests.data.streams import filled, jitted, stamps
+from wm.data.host_replay import HostReplay
 from wm.data.replay import Replay
 from wm.types import Feedback, Index
 
@@ -77,50 +76,3 @@ def test_unknown_field_and_other_kind_are_refused():
         host.write(state, Feedback(index, {"latnet": np.zeros((1, 1))}, mask))
     with pytest.raises(ValueError, match="stored as float32"):
         host.write(state, Feedback(index, {"value": mask}, mask))
-
-
-def stream(lag, pause_at=None):
-    """Stamps of the batches of a small run; saved and restored at `pause_at`."""
-    buffer = HostReplay(capacity=ROWS * 8, length=4)
-    state, seen = buffer.init(example(ROWS)), []
-    batches = prefetch(buffer, state, {"model": (2, 4), "other": (3, 2)}, lag)
-    for n in range(8):
-        steps = counting_steps(ROWS, 5 * n, 5)
-        state = buffer.add(state, steps, last_of(steps))
-        if n == pause_at:
-            saved = buffer.state(state), batches.state()
-            saved = jax.tree.map(np.array, saved)
-            batches.close()
-            state = buffer.restore(saved[0])
-            batches = prefetch(buffer, state, batches.shapes, lag)
-            batches.restore(saved[1])
-        batch = batches.next(jax.random.key(n))
-        model = batch["model"]
-        assert isinstance(model.action, jax.Array)
-        seen.append((stamps(model), stamps(batch["other"]), model.extras["value"]))
-        fields = {"value": jnp.full((2, 4), float(n))}
-        mask = jnp.ones((2, 4), bool)
-        state = buffer.write(state, Feedback(model.index, fields, mask))
-    batches.close()
-    return seen
-
-
-@pytest.mark.parametrize("lag", [0, 1, 2])
-def test_prefetched_stream_repeats_exactly(lag):
-    assert_same(stream(lag), stream(lag))
-
-
-def test_lag_delays_the_stream_by_that_many_calls():
-    state = filled(host, ROWS, 16)
-    keys = [jax.random.key(n) for n in range(5)]
-
-    def run(lag):
-        with prefetch(host, state, {"model": (2, 3)}, lag) as batches:
-            return [batches.next(key) for key in keys]
-
-    now, later = run(0), run(2)
-    assert_same(now[:3], later[2:])
-
-
-def test_prefetch_resumes_exactly():
-    assert_same(stream(1), stream(1, pause_at=4))

@@ -2,21 +2,20 @@
 
 `HostReplay` has the methods and the semantics of `Replay`, in numpy, with one
 difference: its state is mutable, `add`, `sample` and `write` change it and return it.
-`Prefetch` copies batches to the device in the background.
+`train_host` draws a batch and copies it to the device while the one before is learned
+from.
 """
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 import jax
 import numpy as np
 
-from wm.data.replay import queue_bounds, slots_per_row
-from wm.data.ring import check_values, stored_part
+from wm.data.replay import check_capacity, queue_bounds, slots_per_row
+from wm.data.ring import check_values, does_not_fit, stored_part
 from wm.types import Batch, Dataset, Feedback, Index, Key, Step, TimeStep
 
 
@@ -30,8 +29,6 @@ class HostReplayState:
     """Steps stored per row since the beginning."""
     served: int
     """Queued windows handed out or skipped so far."""
-    readers: list[Future] = dataclasses.field(default_factory=list)
-    """Background copies; `add` and `write` wait for them, so none is torn."""
 
     @property
     def rows(self) -> int:
@@ -48,12 +45,6 @@ class HostReplayState:
         """Time of the oldest step still stored."""
         return max(self.count - self.slots, 0)
 
-    def settle(self) -> None:
-        """Wait for background copies."""
-        readers, self.readers = self.readers, []
-        for reader in readers:
-            reader.result()
-
 
 @dataclasses.dataclass(frozen=True)
 class HostReplay:
@@ -67,12 +58,7 @@ class HostReplay:
     """Whether the queue is served before uniform windows."""
 
     def __post_init__(self):
-        if self.length < 1:
-            raise ValueError(f"length must be at least 1, got {self.length}")
-        if self.capacity < self.length:
-            raise ValueError(
-                f"capacity must be at least length={self.length}, got {self.capacity}"
-            )
+        check_capacity(self.capacity, self.length)
 
     def init(self, example: Step) -> HostReplayState:
         """Empty storage for steps like `example`, `[rows, …]` arrays or shapes.
@@ -97,11 +83,10 @@ class HostReplay:
         self, state: HostReplayState, steps: Step, last: TimeStep
     ) -> HostReplayState:
         """Append `steps` `[rows, T, …]`, T at most the slots; `last` is not kept."""
-        state.settle()
         steps = stored_part(steps)
         T = steps.timestep.reward.shape[1]
         if state.slots < T:
-            raise ValueError(f"cannot add {T} steps to a ring of {state.slots} slots")
+            raise does_not_fit(T, state.slots)
         begin = state.count % state.slots
         fits = min(T, state.slots - begin)
 
@@ -162,7 +147,6 @@ class HostReplay:
 
     def write(self, state: HostReplayState, feedback: Feedback) -> HostReplayState:
         """Replace stored extras; see `ring.write` for who wins and what is dropped."""
-        state.settle()
         row, time = (np.asarray(x) for x in feedback.index)
         mask = np.asarray(feedback.mask) & self.holds(state, feedback.index)
         row, slot = row[mask], time[mask] % state.slots
@@ -242,102 +226,3 @@ def as_batch(steps: Step, index: Any, probability: Any) -> Batch:
     ends = np.pad(follows & timestep.is_first[:, 1:], ((0, 0), (0, 1)))
     timestep = timestep._replace(is_last=timestep.is_last | ends)
     return Batch(timestep, steps.action, steps.extras, index, probability)
-
-
-class Prefetch:
-    """Batches on the device, copied in the background with a fixed lag.
-
-    Which windows a batch holds is decided in `next`, in the caller's thread; only the
-    copying runs in the background, and `add` and `write` wait for it. So the stream of
-    batches is the same in every run.
-    """
-
-    def __init__(
-        self,
-        buffer: HostReplay,
-        state: HostReplayState,
-        shapes: dict[str, tuple[int, int]],
-        lag: int = 1,
-        device: Any = None,
-    ):
-        """Set up; nothing is drawn before the first `next`.
-
-        Args:
-          buffer: where to draw from.
-          state: its state, shared with the caller.
-          shapes: name → (N, L) of the batches wanted, as `Agent.batches` gives them.
-          lag: a batch is handed out `lag` calls after it was drawn.
-          device: where to put batches; the default device if None.
-        """
-        if lag < 0:
-            raise ValueError(f"lag must be at least 0, got {lag}")
-        self.buffer = buffer
-        self.shapes = shapes
-        self.lag = lag
-        self.device = device
-        self._state = state
-        self._waiting: collections.deque[Future] = collections.deque()
-        self._thread = ThreadPoolExecutor(1, "wm-prefetch")
-
-    def next(self, key: Key) -> dict[str, Batch]:
-        """Draw the next batches and return those drawn `lag` calls before.
-
-        The first call draws `lag` more, by keys folded from its own.
-        """
-        while len(self._waiting) < self.lag:
-            self._draw(jax.random.fold_in(key, 2**32 - 1 - len(self._waiting)))
-        self._draw(key)
-        return self._waiting.popleft().result()
-
-    def _draw(self, key: Key) -> None:
-        names = sorted(self.shapes)
-        keys = jax.random.split(key, len(names))
-        state, draws = self._state, {}
-        for name, key_name in zip(names, keys, strict=True):
-            N, L = self.shapes[name]
-            draws[name] = (*self.buffer.draw(state, key_name, N, L), L)
-
-        def copy():
-            batches = {
-                name: copy_windows(state.steps, state.slots, row, start, L, probability)
-                for name, (row, start, probability, L) in draws.items()
-            }
-            return jax.device_put(batches, self.device)
-
-        future = self._thread.submit(copy)
-        state.readers = [reader for reader in state.readers if not reader.done()]
-        state.readers.append(future)
-        self._waiting.append(future)
-
-    def state(self) -> list[dict[str, Batch]]:
-        """The batches drawn and not handed out yet, as numpy, for a checkpoint."""
-        return [jax.device_get(future.result()) for future in self._waiting]
-
-    def restore(self, saved: list[dict[str, Batch]]) -> None:
-        """The inverse of `state`."""
-        self._waiting.clear()
-        for batches in saved:
-            future: Future = Future()
-            future.set_result(jax.device_put(batches, self.device))
-            self._waiting.append(future)
-
-    def close(self) -> None:
-        """Stop the background thread."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> Prefetch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def prefetch(
-    buffer: HostReplay,
-    state: HostReplayState,
-    shapes: dict[str, tuple[int, int]],
-    lag: int = 1,
-    device: Any = None,
-) -> Prefetch:
-    """Batches of `shapes` on the device, with a fixed lag; see `Prefetch`."""
-    return Prefetch(buffer, state, shapes, lag, device)

@@ -104,12 +104,7 @@ class PrioritizedReplay:
     """0 is uniform, 1 fully proportional (Schaul et al. 2016, Table 3: 0.6)."""
 
     def __post_init__(self):
-        if self.length < 1:
-            raise ValueError(f"length must be at least 1, got {self.length}")
-        if self.capacity < self.length:
-            raise ValueError(
-                f"capacity must be at least length={self.length}, got {self.capacity}"
-            )
+        replay_lib.check_capacity(self.capacity, self.length)
         if self.exponent < 0:
             raise ValueError(f"exponent must be at least 0, got {self.exponent}")
 

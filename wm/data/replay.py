@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from wm.data import ring as ring_lib
 from wm.data.ring import Ring
+from wm.errors import UserError
 from wm.nodes import Node
 from wm.types import Batch, Dataset, Feedback, Index, Key, Step, TimeStep
 
@@ -47,12 +48,7 @@ class Replay:
     """Whether the queue is served before uniform windows."""
 
     def __post_init__(self):
-        if self.length < 1:
-            raise ValueError(f"length must be at least 1, got {self.length}")
-        if self.capacity < self.length:
-            raise ValueError(
-                f"capacity must be at least length={self.length}, got {self.capacity}"
-            )
+        check_capacity(self.capacity, self.length)
 
     def init(self, example: Step) -> ReplayState:
         """Empty storage.
@@ -139,18 +135,34 @@ class Replay:
         return ring_lib.stored(state.ring)
 
 
+def check_capacity(capacity: int, length: int) -> None:
+    """Room for one window.
+
+    Raises:
+      ValueError: `length` below 1.
+      UserError: less room.
+    """
+    if length < 1:
+        raise ValueError(f"length must be at least 1, got {length}")
+    if capacity < length:
+        raise UserError(
+            f"a replay of {capacity:,} steps holds no sequence of {length}: raise "
+            "--train.replay"
+        )
+
+
 def slots_per_row(capacity: int, length: int, example: Step) -> int:
     """Slots of each row, at least `length`.
 
     Raises:
-      ValueError: there would be fewer.
+      UserError: there would be fewer.
     """
     rows = example.timestep.reward.shape[0]
     slots = capacity // rows
     if slots < length:
-        raise ValueError(
-            f"capacity {capacity} leaves {slots} steps for each of {rows} rows, "
-            f"fewer than one sequence of {length}"
+        raise UserError(
+            f"a replay of {capacity:,} steps leaves {slots:,} for each of {rows} "
+            f"environments, fewer than one sequence of {length}: raise --train.replay"
         )
     return slots
 

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from wm.errors import UserError
 from wm.nodes import Node, static
 from wm.types import Batch, Dataset, Feedback, Index, Step, TimeStep, Tree
 
@@ -98,7 +99,7 @@ def append(ring: Ring, steps: Step) -> Ring:
     steps = stored_part(steps)
     T = steps.timestep.reward.shape[1]
     if ring.slots < T:
-        raise ValueError(f"cannot add {T} steps to a ring of {ring.slots} slots")
+        raise does_not_fit(T, ring.slots)
     slots = (ring.count + jnp.arange(T)) % ring.slots
 
     def put(column, values, layout):
@@ -259,3 +260,11 @@ def unpack_all(ring: Ring, take: Any, leaves: list[Tree]) -> Step:
         for leaf, column in zip(leaves, ring.layout, strict=True)
     ]
     return jax.tree.unflatten(jax.tree.structure(ring.columns), leaves)
+
+
+def does_not_fit(steps: int, slots: int) -> UserError:
+    """The error that a chunk is larger than the storage of a row."""
+    return UserError(
+        f"cannot add {steps:,} steps of each environment at once to a replay of "
+        f"{slots:,}: raise --train.replay, or --train.train_ratio for shorter chunks"
+    )

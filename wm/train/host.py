@@ -3,7 +3,8 @@
 The same agents, the same order and the same ratio as on the device. Where `overlap` is
 on, a chunk's updates run while the environments take the last step of the next chunk,
 so acting lags one chunk behind learning; and replay on the host is written one update
-late, so that it is read while the device computes. Nothing depends on timing.
+late, so that the next batch is drawn and copied to the device while it computes.
+Nothing depends on timing.
 """
 
 from __future__ import annotations
@@ -313,7 +314,8 @@ class HostRunner:
             batches = {}
             for name, (N, L) in self.loop.update_batches().items():
                 key_sample = key_samples[name]
-                _, batches[name] = buffer.sample(state.replay, key_sample, N, L)
+                _, drawn = buffer.sample(state.replay, key_sample, N, L)
+                batches[name] = jax.device_put(drawn)
             agent, sums, feedback = self._update(
                 train.agent, train.sums, key_update, batches
             )

@@ -56,13 +56,13 @@ def agent(name: str, preset: str, shapes: Any, seeds: Seeds) -> str:
         return text
     shared = SHARED[seeds.mode].format(len(jax.devices()))
     if seeds.pool is not None:
-        shared += f" on {cores()} cores"
+        shared += f" on {counted(cores(), 'core')}"
     return f"{text} × {seeds.count} seeds, {shared}"
 
 
 def schedule(plan: Schedule, steps: int, updates: int) -> str:
     """`14,000 steps; 1 update after every 1 × 16 steps`."""
-    made = f"{updates} update{'s' * (updates != 1)}"
+    made = counted(updates, "update")
     return f"{plan.total:,} steps; {made} after every {steps} × {plan.envs} steps"
 
 
@@ -72,3 +72,8 @@ def occupied(need: memory.Need, plan: Schedule) -> str:
     newest = f" (the newest {kept:,} of {total:,} steps)" if kept < total else ""
     free = f", of {size(need.free)} free" if need.free else ""
     return f"replay {size(need.replay)}{newest}, learner {size(need.learner)}{free}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -15,6 +15,7 @@ import numpy as np
 from wm.errors import RunError, UserError
 from wm.train import evaluate, log, rundir
 from wm.train.checkpoint import Checkpoints, Damaged
+from wm.train.introduce import counted
 from wm.train.schedule import Schedule
 from wm.types import Step, Tree
 
@@ -147,7 +148,8 @@ class Run:
         seconds = log.clock(time.perf_counter() - begin)
         print(
             f"{returns.mean():.3f} ± {returns.mean(1).std():.3f} over "
-            f"{len(self.seeds)} seeds × {episodes} episodes, in {seconds}"
+            f"{counted(len(self.seeds), 'seed')} × {counted(episodes, 'episode')}, "
+            f"in {seconds}"
         )
         if video:
             print(f"video: {self.video()}")

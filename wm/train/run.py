@@ -265,7 +265,8 @@ class Session:
         mean, spread = scores.mean(), scores.mean(1).std()
         self.display.line(
             f"done in {log.clock(seconds)}. Scores: {mean:.2f} ± {spread:.2f} over "
-            f"{scores.shape[0]} seeds × {scores.shape[1]} episodes{known}."
+            f"{introduce.counted(scores.shape[0], 'seed')} × "
+            f"{introduce.counted(scores.shape[1], 'episode')}{known}."
         )
 
     @contextlib.contextmanager
