@@ -4,6 +4,8 @@ import dataclasses
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from typing import Any, Literal
 
 import pytest
@@ -368,3 +370,10 @@ def test_a_full_disk_at_the_start_is_one_line(tmp_path, monkeypatch, capsys):
     line = capsys.readouterr().err
     assert "No space left" in line
     assert line.count("\n") == 1
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "wm", "list"], capture_output=True, text=True, check=True
+    )
+    assert "dreamer_v3" in done.stdout

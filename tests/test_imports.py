@@ -37,7 +37,7 @@ HEAVY = ("jax", "jaxlib", "flax", "optax", "numpy", "gymnax", "brax", "envpool",
 def room(module: str) -> str:
     """`wm.nets.conv` → nets; the command line and `wm` itself are at the top."""
     name = [*module.split("."), "__init__"][1]
-    return "top" if name.startswith(("cli", "api", "__init__")) else name
+    return "top" if name.startswith(("cli", "api", "__init__", "__main__")) else name
 
 
 def imports(path: Path) -> list[tuple[str, int]]:

@@ -11,8 +11,7 @@ AGENTS: dict[str, Entry] = {
     ),
     "dyna_q": Entry(
         target="wm.agents.dyna_q:DynaQ",
-        description="Q-learning from real and from remembered transitions; Dyna-Q+ "
-        "(Sutton 1990)",
+        description="Q-learning from real and remembered steps; Dyna-Q+ (Sutton 1990)",
     ),
     "prioritized_sweeping": Entry(
         target="wm.agents.prioritized_sweeping:PrioritizedSweeping",
