@@ -93,3 +93,20 @@ def balanced_kl(
         representation=free_nats(representation, free, rule),
         raw=jax.lax.stop_gradient(dynamics),
     )
+
+
+def soft_bound(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """`x` pressed smoothly into (low, high); both pass gradients to the bounds.
+
+    Source: Chua et al. 2018, appendix A.1 (log-variances).
+    """
+    x = high - jax.nn.softplus(high - x)
+    return low + jax.nn.softplus(x - low)
+
+
+def gaussian_nll(mean: jax.Array, logvar: jax.Array, target: jax.Array) -> jax.Array:
+    """(target − mean)² e^−v + v, the shape of its arguments.
+
+    Without ½ and log 2π: PETS' weight of the bounds is relative to this scale.
+    """
+    return jnp.square(target - mean) * jnp.exp(-logvar) + logvar

@@ -1,0 +1,206 @@
+"""Fitting an ensemble: the loss, what is drawn, when it stops, what is kept."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from wm.errors import UserError
+from wm.models import ensemble_fit
+from wm.models.ensemble import Ensemble, EnsembleConfig
+from wm.models.ensemble_fit import Data, FitConfig, Progress
+from wm.ops.losses import soft_bound
+from wm.types import ArraySpec, Dataset, EnvSpec, Step, TimeStep
+
+SPEC = EnvSpec(ArraySpec((2,)), ArraySpec((1,)), reward_fn=lambda o, a, n: n[0])
+SMALL = EnsembleConfig(members=3, layers=1, units=16, particles=3)
+N = 96
+
+
+@functools.cache
+def model_of(**changes):
+    return Ensemble(SPEC, dataclasses.replace(SMALL, **changes))
+
+
+def data_of(rows=80, filler=0.0, seed=0):
+    """A linear system with noise; slots beyond `rows` hold `filler`."""
+    key_x, key_noise = jax.random.split(jax.random.key(seed))
+    x = jax.random.normal(key_x, (N, 3))
+    matrix = jnp.array([[0.5, -0.2], [0.1, 0.3], [1.0, -1.0]])
+    y = x @ matrix + 0.01 * jax.random.normal(key_noise, (N, 2))
+    empty = (jnp.arange(N) >= rows)[:, None]
+    order = jnp.arange(N, dtype=jnp.int32)
+    return Data(
+        x=jnp.where(empty, filler, x),
+        y=jnp.where(empty, filler, y),
+        order=order,
+        count=jnp.int32(rows),
+    )
+
+
+def fitted(model, config, data, seed=1):
+    return program(model, config)(jax.random.key(seed), data)
+
+
+@functools.cache
+def program(model, config):
+    params = model.init(jax.random.key(0))["model"]
+    state = ensemble_fit.optimizer(config).init(ensemble_fit.learned_part(params))
+    return jax.jit(lambda *args: ensemble_fit.fit(model, config, params, state, *args))
+
+
+CONFIG = FitConfig(batch_size=16, epochs=20, learning_rate=3e-3)
+STOPPING = dataclasses.replace(CONFIG, epochs=60, holdout=0.2, patience=5)
+
+
+@pytest.mark.parametrize("gaussian", [True, False])
+def test_a_linear_system_is_learned(gaussian):
+    """Holdout error over the variance of the targets, early stopped: 0.0085 with and
+    0.0076 without variances; 1.02 before the first epoch."""
+    model, data = model_of(gaussian=gaussian), data_of()
+    params, _, metrics = fitted(model, STOPPING, data)
+    variance = np.var(np.asarray(data.y[:80]), 0).mean()
+    assert metrics["model/holdout_error"] < 0.05 * variance
+    assert metrics["model/epochs"] > 5
+    dealt = jnp.broadcast_to(data.x[:80], (3, 80, 3))
+    mean, _ = model.predict(params, dealt)
+    assert not np.allclose(mean[0], mean[1], atol=1e-6)
+
+
+def test_the_loss_by_hand():
+    model = model_of()
+    config = FitConfig(weight_decay=(0.1, 0.2))
+    params = model.init(jax.random.key(2))["model"]
+    data = data_of()
+    x = jnp.stack([data.x[:5], data.x[5:10], data.x[10:15]])
+    y = jnp.stack([data.y[:5], data.y[5:10], data.y[10:15]])
+    weight = jnp.array([1.0, 1.0, 1.0, 1.0, 0.0])
+    loss = ensemble_fit.loss_of(model, config, params, x, y, weight)
+    expected = 0.0
+    nets = jax.tree.map(np.asarray, params["nets"])
+    for e in range(3):
+        hidden = np.asarray(x[e]) @ nets["layer0"]["kernel"][e]
+        hidden = hidden / (1 + np.exp(-hidden))
+        out = hidden @ nets["out"]["kernel"][e]
+        mean, v = out[:, :2], np.asarray(soft_bound(jnp.array(out[:, 2:]), -10.0, 0.5))
+        terms = (np.asarray(y[e]) - mean) ** 2 * np.exp(-v) + v
+        expected += terms[:4].mean()
+        expected += 0.5 * 0.1 * (nets["layer0"]["kernel"][e] ** 2).sum()
+        expected += 0.5 * 0.2 * (nets["out"]["kernel"][e] ** 2).sum()
+    # The bounds' term once, not once per member.
+    expected += 0.01 * (2 * 0.5 + 2 * 10.0)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_empty_slots_change_nothing():
+    model = model_of()
+    a = fitted(model, STOPPING, data_of(filler=0.0))
+    b = fitted(model, STOPPING, data_of(filler=1e30))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_statistics_are_those_of_the_filled_slots():
+    model, data = model_of(normalize_targets=True), data_of(filler=7.0)
+    stats = ensemble_fit.statistics(model, data)
+    x, y = np.asarray(data.x[:80]), np.asarray(data.y[:80])
+    np.testing.assert_allclose(stats["input_mean"], x.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(stats["target_std"], y.std(0), rtol=1e-4)
+    constant = data._replace(x=data.x.at[:, 1].set(4.0))
+    assert ensemble_fit.statistics(model, constant)["input_std"][1] == 1
+    plain = ensemble_fit.statistics(model_of(), data)
+    np.testing.assert_array_equal(plain["target_std"], 1)
+
+
+def test_with_too_few_rows_nothing_is_learned():
+    model = model_of()
+    params, _, metrics = fitted(model, CONFIG, data_of(rows=1))
+    first = model.init(jax.random.key(0))["model"]
+    for x, y in zip(
+        jax.tree.leaves(first["nets"]), jax.tree.leaves(params["nets"]), strict=True
+    ):
+        np.testing.assert_array_equal(x, y)
+    assert metrics["model/epochs"] == 0
+
+
+def test_holdout_and_training_rows_are_apart_and_only_filled_slots_are_used():
+    config = dataclasses.replace(CONFIG, holdout=0.25)
+    rows, held = ensemble_fit.split(config, jax.random.key(0), data_of(rows=40))
+    assert held == 10
+    assert sorted(np.asarray(rows[:40])) == list(range(40))
+    few = dataclasses.replace(config, holdout_rows=3)
+    assert ensemble_fit.split(few, jax.random.key(0), data_of(rows=40))[1] == 3
+
+
+def test_each_member_keeps_its_best_and_stopping_counts_from_the_last_improvement():
+    """Errors of three members over five epochs; 1 % is needed to improve."""
+    errors = [[5, 5, 5], [4, 5, 5], [4, 4.99, 6], [3.99, 4.98, 2], [9, 9, 9]]
+    config = dataclasses.replace(STOPPING, patience=1)
+    tag = lambda epoch: {
+        "nets": {"w": jnp.full((3, 2), float(epoch))},
+        "bounds": {"low": jnp.full(2, float(epoch))},
+    }
+    zero = jnp.int32(0)
+    now = Progress(tag(-1), (), tag(-1), jnp.full(3, 1e-9), zero, zero, jnp.zeros(()))
+    stale = []
+    for epoch, error in enumerate(errors):
+        best, least, since = ensemble_fit.kept(
+            config, now._replace(epoch=jnp.int32(epoch)), tag(epoch), jnp.array(error)
+        )
+        now = now._replace(best=best, error=least, stale=since)
+        stale.append(int(since))
+    np.testing.assert_array_equal(now.best["nets"]["w"][:, 0], [1, 0, 3])
+    np.testing.assert_allclose(now.error, [4, 5, 2])
+    assert stale == [0, 0, 1, 0, 1]
+
+
+def test_early_stopping_stops_and_elites_have_the_lowest_error():
+    model = model_of(elites=2, particles=2)
+    config = dataclasses.replace(STOPPING, epochs=500, patience=2)
+    params, _, metrics = fitted(model, config, data_of())
+    assert metrics["model/epochs"] < 500
+    rows = jnp.broadcast_to(data_of().x, (3, N, 3))
+    assert sorted(set(np.asarray(params["elites"]))) == sorted(
+        np.asarray(params["elites"])
+    )
+    assert params["elites"].shape == (2,)
+    mean, _ = model.predict(params, rows)
+    assert np.isfinite(mean).all()
+
+
+def test_transitions_of_a_buffer():
+    """Two rows of four slots; the third record of row 0 ends an episode."""
+    observation = jnp.arange(16, dtype=jnp.float32).reshape(2, 4, 2)
+    zeros = jnp.zeros((2, 4))
+    timestep = TimeStep(
+        observation=observation,
+        reward=jnp.arange(8.0).reshape(2, 4),
+        discount=zeros + 1,
+        is_first=zeros.astype(bool),
+        is_last=zeros.astype(bool),
+    )
+    mask = jnp.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
+    steps = Step(timestep, zeros[..., None] + 0.5, {})
+    model = model_of(learn_reward=True)
+    data = ensemble_fit.data_of(model, Dataset(steps, mask, jnp.int32(8)))
+    assert data.count == 4
+    np.testing.assert_array_equal(data.order[:4], [0, 1, 5, 6])
+    np.testing.assert_array_equal(data.x[0], [0, 1, 0.5])
+    np.testing.assert_array_equal(data.y[0], [2, 2, 1])
+    np.testing.assert_array_equal(data.y[5], [2, 2, 6])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "--agent.batch_size must be above 0"),
+        ({"holdout": 1.0}, r"--agent.holdout must be in \[0, 1\)"),
+        ({"patience": 5}, "--agent.patience needs --agent.holdout"),
+    ],
+)
+def test_what_cannot_work_is_one_line(changes, message):
+    with pytest.raises(UserError, match=message):
+        FitConfig(**changes)

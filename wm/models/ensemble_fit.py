@@ -1,0 +1,328 @@
+"""Fitting an ensemble to everything collected, on the device, with shapes that stay.
+
+Pools have room for the whole run; how much of it is filled is a traced number, so one
+compiled program serves all fits. Epochs are a loop that may stop early.
+
+Sources: Chua et al. 2018 and the authors' code (bootstraps, loss, weight decay);
+Janner et al. 2019 and the authors' code (holdout, early stopping, elites).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from wm.errors import UserError
+from wm.models.ensemble import Ensemble
+from wm.ops.losses import gaussian_nll
+from wm.ops.trees import where_rows
+from wm.types import Dataset, Key, Metrics, Params, Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """How networks are fitted."""
+
+    learning_rate: float = 1e-3
+    """Of Adam (PETS, MBPO 1e-3)."""
+    batch_size: int = 32
+    """Rows per member and step (PETS 32, MBPO 256)."""
+    epochs: int = 5
+    """Passes over the data per fit, at most (PETS 5)."""
+    weight_decay: tuple[float, ...] = ()
+    """Half of it times the squared kernel, per layer, the output's last; the last
+    value also serves the layers that are not named (PETS, MBPO: per task)."""
+    holdout: float = 0.0
+    """Share of the rows that is not trained on (MBPO 0.2)."""
+    holdout_rows: int = 5_000
+    """Most rows held out (MBPO 5000)."""
+    patience: int | None = None
+    """Stop after more than so many epochs in which no member improved on the holdout;
+    each member then returns to its best. Unset: all epochs (MBPO 5)."""
+    improvement: float = 0.01
+    """Least relative improvement that counts (MBPO 0.01)."""
+
+    def __post_init__(self):
+        for name in ("learning_rate", "batch_size", "epochs", "holdout_rows"):
+            if not getattr(self, name) > 0:
+                raise UserError(
+                    f"--agent.{name} must be above 0, got {getattr(self, name)}"
+                )
+        if not 0 <= self.holdout < 1:
+            raise UserError(f"--agent.holdout must be in [0, 1), got {self.holdout}")
+        if self.patience is not None and not self.holdout:
+            raise UserError("--agent.patience needs --agent.holdout above 0")
+
+
+class Data(NamedTuple):
+    """Transitions of a pool; N slots, some of them empty."""
+
+    x: jax.Array
+    """f32 `[N, inputs]`, see `Ensemble.features`."""
+    y: jax.Array
+    """f32 `[N, outputs]`: change of the observation, then the reward if learned."""
+    order: jax.Array
+    """i32 `[N]`: the first `count` are the slots that hold a transition."""
+    count: jax.Array
+    """i32."""
+
+
+class Progress(NamedTuple):
+    """What the loop over epochs carries."""
+
+    learned: Tree
+    optimizer: Tree
+    best: Tree
+    """Per member, the parameters of its best epoch."""
+    error: jax.Array
+    """f32 `[E]`, holdout error of the best epoch."""
+    stale: jax.Array
+    """i32, epochs since some member improved."""
+    epoch: jax.Array
+    loss: jax.Array
+    """f32, mean of the last epoch."""
+
+
+def data_of(model: Ensemble, dataset: Dataset) -> Data:
+    """What can be learned from a buffer."""
+    steps = dataset.steps
+    after = jax.tree.map(lambda x: jnp.roll(x, -1, axis=1), steps.timestep)
+    here = steps.timestep.observation.astype(jnp.float32)
+    change = after.observation.astype(jnp.float32) - here
+    if model.config.learn_reward:
+        change = jnp.concatenate([change, after.reward[..., None]], -1)
+    flat = lambda x: x.reshape(-1, x.shape[-1])
+    mask = dataset.mask.reshape(-1)
+    return Data(
+        x=flat(model.features(here, steps.action)),
+        y=flat(change),
+        order=jnp.argsort(~mask, stable=True).astype(jnp.int32),
+        count=mask.sum(dtype=jnp.int32),
+    )
+
+
+def optimizer(config: FitConfig) -> optax.GradientTransformation:
+    """Adam; the state outlives fits (warm start)."""
+    return optax.adam(config.learning_rate)
+
+
+def learned_part(params: Params) -> Tree:
+    """What gradients change of `params["model"]`."""
+    return {name: params[name] for name in ("nets", "bounds")}
+
+
+def fit(
+    model: Ensemble,
+    config: FitConfig,
+    params: Params,
+    optimizer_state: Tree,
+    key: Key,
+    data: Data,
+) -> tuple[Params, Tree, Metrics]:
+    """Train the members, each on a bootstrap of its own, drawn anew.
+
+    Args:
+      model: of which networks.
+      config: how.
+      params: `params["model"]`.
+      optimizer_state: of `optimizer(config)` over `learned_part(params)`.
+      key: consumed.
+      data: at least two transitions; with fewer nothing is learned.
+
+    Returns:
+      Parameters with new networks, statistics and elites; the optimizer's state; and
+      `model/loss`, `model/epochs` and, with a holdout, `model/holdout_error`: the mean
+      over members of the squared error, in the units in which changes are predicted.
+    """
+    key_rows, key_boot, key_epochs = jax.random.split(key, 3)
+    params = {**params, "stats": statistics(model, data)}
+    rows, held = split(config, key_rows, data)
+    training = data.count - held
+    N, E = data.order.shape[0], model.config.members
+    boot = jax.random.randint(key_boot, (E, N), 0, jnp.maximum(training, 1))
+    members = rows[jnp.minimum(held + boot, N - 1)]
+
+    def one_epoch(now: Progress) -> Progress:
+        key_epoch = jax.random.fold_in(key_epochs, now.epoch)
+        learned, state, loss = epoch(
+            model, config, params, now, key_epoch, data, members, training
+        )
+        error = holdout_error(model, config, {**params, **learned}, data, rows, held)
+        best, least, stale = kept(config, now, learned, error)
+        return Progress(learned, state, best, least, stale, now.epoch + 1, loss)
+
+    def unfinished(now: Progress) -> jax.Array:
+        go_on = (now.epoch < config.epochs) & (data.count > 1)
+        patience = config.patience
+        return go_on if patience is None else go_on & (now.stale <= patience)
+
+    learned = learned_part(params)
+    zero = jnp.zeros((), jnp.int32)
+    untouched = holdout_error(model, config, {**params, **learned}, data, rows, held)
+    start = Progress(
+        learned, optimizer_state, learned, untouched, zero, zero, jnp.zeros(())
+    )
+    end = jax.lax.while_loop(unfinished, one_epoch, start)
+    final = end.learned if config.patience is None else end.best
+    elites = jnp.argsort(end.error)[: params["elites"].shape[0]].astype(jnp.int32)
+    metrics = {"model/loss": end.loss, "model/epochs": end.epoch.astype(jnp.float32)}
+    if config.holdout:
+        metrics["model/holdout_error"] = end.error.mean()
+        params = {**params, "elites": elites}
+    return {**params, **final}, end.optimizer, metrics
+
+
+def statistics(model: Ensemble, data: Data) -> Params:
+    """Means and standard deviations of the filled slots; of targets where wanted."""
+    among_first = jnp.arange(data.order.shape[0]) < data.count
+    filled = jnp.zeros_like(among_first).at[data.order].set(among_first)[:, None]
+    count = jnp.maximum(data.count, 1)
+
+    def moments(values):
+        mean = jnp.where(filled, values, 0).sum(0) / count
+        squares = jnp.where(filled, jnp.square(values - mean), 0)
+        std = jnp.sqrt(squares.sum(0) / count)
+        # Entries that never change: 1e-12 in the authors' float64.
+        return mean, jnp.where(std < 1e-6, 1.0, std)
+
+    input_mean, input_std = moments(data.x)
+    mean, std = moments(data.y)
+    if not model.config.normalize_targets:
+        mean, std = jnp.zeros_like(mean), jnp.ones_like(std)
+    names = ("input_mean", "input_std", "target_mean", "target_std")
+    return dict(zip(names, (input_mean, input_std, mean, std), strict=True))
+
+
+def split(config: FitConfig, key: Key, data: Data) -> tuple[jax.Array, jax.Array]:
+    """Filled slots in random order, i32 `[N]`; how many of the first are held out."""
+    rows = data.order[shuffled(key, data.order.shape[0], data.count)]
+    share = jnp.floor(config.holdout * data.count).astype(jnp.int32)
+    return rows, jnp.minimum(share, config.holdout_rows)
+
+
+def shuffled(key: Key, N: int, count: jax.Array) -> jax.Array:
+    """i32 `[N]`: the first `count` entries are 0 … count − 1 in random order."""
+    noise = jax.random.uniform(key, (N,))
+    return jnp.argsort(jnp.where(jnp.arange(N) < count, noise, 2.0)).astype(jnp.int32)
+
+
+def epoch(
+    model: Ensemble,
+    config: FitConfig,
+    params: Params,
+    now: Progress,
+    key: Key,
+    data: Data,
+    members: jax.Array,
+    training: jax.Array,
+) -> tuple[Tree, Tree, jax.Array]:
+    """One pass over the bootstraps `members` `[E, N]`, of which `training` count.
+
+    One order serves all members: their bootstraps are independent already.
+    """
+    N, size = members.shape[1], config.batch_size
+    order = jnp.pad(shuffled(key, N, training), (0, size))
+    batches = -(-training // size)
+    adam = optimizer(config)
+
+    def one_batch(i, carry):
+        learned, state, total = carry
+        at = jax.lax.dynamic_slice_in_dim(order, i * size, size)
+        weight = (i * size + jnp.arange(size) < training).astype(jnp.float32)
+        drawn = members[:, at]
+        loss, gradient = jax.value_and_grad(
+            lambda part: loss_of(
+                model, config, {**params, **part}, data.x[drawn], data.y[drawn], weight
+            )
+        )(learned)
+        change, state = adam.update(gradient, state, learned)
+        return optax.apply_updates(learned, change), state, total + loss
+
+    carry = (now.learned, now.optimizer, jnp.zeros(()))
+    learned, state, total = jax.lax.fori_loop(0, batches, one_batch, carry)
+    return learned, state, total / jnp.maximum(batches, 1)
+
+
+def loss_of(
+    model: Ensemble,
+    config: FitConfig,
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    weight: jax.Array,
+) -> jax.Array:
+    """Sum over members of the mean loss, plus weight decay and the bounds' term, once.
+
+    Args:
+      model: of which networks.
+      config: weight decay.
+      params: `params["model"]`.
+      x: `[E, B, inputs]`.
+      y: `[E, B, outputs]`.
+      weight: f32 `[B]`, 0 for rows that fill up the last batch.
+    """
+    stats = params["stats"]
+    target = (y - stats["target_mean"]) / stats["target_std"]
+    unit = {**params, "stats": {**stats, "target_mean": 0.0, "target_std": 1.0}}
+    mean, logvar = model.predict(unit, x)
+    if model.config.gaussian:
+        terms = gaussian_nll(mean, logvar, target)
+    else:
+        terms = jnp.square(target - mean)
+    loss = (terms.mean(-1) * weight).sum() / jnp.maximum(weight.sum(), 1)
+    kernels = [layer["kernel"] for layer in params["nets"].values()]
+    for index, kernel in enumerate(kernels if config.weight_decay else ()):
+        decay = config.weight_decay[min(index, len(config.weight_decay) - 1)]
+        loss += 0.5 * decay * jnp.square(kernel).sum()
+    if model.config.gaussian:
+        bounds = params["bounds"]
+        loss += 0.01 * (bounds["high"].sum() - bounds["low"].sum())
+    return loss
+
+
+def holdout_error(
+    model: Ensemble,
+    config: FitConfig,
+    params: Params,
+    data: Data,
+    rows: jax.Array,
+    held: jax.Array,
+) -> jax.Array:
+    """Mean squared error of each member on the held-out rows, f32 `[E]`.
+
+    Not the likelihood: a member that is sure of itself is not thereby better (MBPO's
+    code). Zeros without a holdout.
+    """
+    E = model.config.members
+    if not config.holdout:
+        return jnp.zeros(E)
+    room = min(config.holdout_rows, rows.shape[0])
+    at = rows[:room]
+    counts = jnp.arange(room) < held
+    x = jnp.broadcast_to(data.x[at], (E, room, data.x.shape[-1]))
+    mean, _ = model.predict(params, x)
+    error = jnp.square((data.y[at] - mean) / params["stats"]["target_std"]).mean(-1)
+    return jnp.where(counts, error, 0).sum(-1) / jnp.maximum(held, 1)
+
+
+def kept(
+    config: FitConfig, now: Progress, learned: Tree, error: jax.Array
+) -> tuple[Tree, jax.Array, jax.Array]:
+    """Best parameters and errors per member, and epochs since one improved."""
+    if config.patience is None:
+        return learned, error, now.stale
+    better = (now.error - error) / jnp.maximum(now.error, 1e-30) > config.improvement
+    better |= now.epoch == 0
+
+    any_better = better.any()
+    best = {
+        "nets": where_rows(better, learned["nets"], now.best["nets"]),
+        # Shared by all members.
+        "bounds": where_rows(any_better, learned["bounds"], now.best["bounds"]),
+    }
+    least = jnp.where(better, error, now.error)
+    return best, least, jnp.where(any_better, 0, now.stale + 1)
