@@ -206,10 +206,13 @@ def test_likelihood_by_hand():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"particles": 6}, "--agent.particles must be a multiple of the 4 members"),
-        ({"elites": 5}, r"--agent.elites must be in \[1, 4\]"),
-        ({"propagation": "mean"}, "needs --agent.particles 1"),
-        ({"angles": (3,)}, r"--agent.angles must be in \[0, 2\]"),
+        (
+            {"particles": 6},
+            "--agent.model.particles must be a multiple of the 4 members",
+        ),
+        ({"elites": 5}, r"--agent.model.elites must be in \[1, 4\]"),
+        ({"propagation": "mean"}, "needs --agent.model.particles 1"),
+        ({"angles": (3,)}, r"--agent.model.angles must be in \[0, 2\]"),
     ],
 )
 def test_what_cannot_work_is_one_line(changes, message):
@@ -222,6 +225,6 @@ def test_other_spaces_and_unknown_rewards_are_refused():
     with pytest.raises(UserError, match="one vector of numbers"):
         Ensemble(discrete, SMALL)
     silent = dataclasses.replace(SPEC, reward_fn=None)
-    with pytest.raises(UserError, match=r"--agent\.learn_reward"):
+    with pytest.raises(UserError, match=r"--agent\.model\.learn_reward"):
         Ensemble(silent, SMALL)
     Ensemble(silent, dataclasses.replace(SMALL, learn_reward=True))

@@ -196,9 +196,9 @@ def test_transitions_of_a_buffer():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 0}, "--agent.batch_size must be above 0"),
-        ({"holdout": 1.0}, r"--agent.holdout must be in \[0, 1\)"),
-        ({"patience": 5}, "--agent.patience needs --agent.holdout"),
+        ({"batch_size": 0}, "--agent.fit.batch_size must be above 0"),
+        ({"holdout": 1.0}, r"--agent.fit.holdout must be in \[0, 1\)"),
+        ({"patience": 5}, "--agent.fit.patience needs --agent.fit.holdout"),
     ],
 )
 def test_what_cannot_work_is_one_line(changes, message):

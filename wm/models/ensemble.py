@@ -60,18 +60,20 @@ class EnsembleConfig:
         moving = self.elites or self.members
         if not 1 <= moving <= self.members:
             raise UserError(
-                f"--agent.elites must be in [1, {self.members}] (members), "
+                f"--agent.model.elites must be in [1, {self.members}] (members), "
                 f"got {self.elites}"
             )
         if self.propagation == "mean" and self.particles != 1:
-            raise UserError("--agent.propagation mean needs --agent.particles 1")
+            raise UserError(
+                "--agent.model.propagation mean needs --agent.model.particles 1"
+            )
         dealt = self.propagation in ("ts_inf", "mm") or (
             self.propagation == "ts1" and self.particles > 1
         )
         if dealt and self.particles % moving:
             raise UserError(
-                f"--agent.particles must be a multiple of the {moving} members that "
-                f"move them, got {self.particles}"
+                "--agent.model.particles must be a multiple of the "
+                f"{moving} members that move them, got {self.particles}"
             )
 
 
@@ -101,13 +103,13 @@ class Ensemble:
         self.size = vector_size(spec)
         if any(not 0 <= i < self.size for i in self.config.angles):
             raise UserError(
-                f"--agent.angles must be in [0, {self.size - 1}], "
+                f"--agent.model.angles must be in [0, {self.size - 1}], "
                 f"got {self.config.angles}"
             )
         if spec.reward_fn is None and not self.config.learn_reward:
             raise UserError(
                 f"{spec.name} does not say how rewards follow from observations: set "
-                "--agent.learn_reward true"
+                "--agent.model.learn_reward true"
             )
         cfg = self.config
         self.outputs = self.size + cfg.learn_reward

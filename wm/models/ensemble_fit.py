@@ -50,12 +50,14 @@ class FitConfig:
         for name in ("learning_rate", "batch_size", "epochs", "holdout_rows"):
             if not getattr(self, name) > 0:
                 raise UserError(
-                    f"--agent.{name} must be above 0, got {getattr(self, name)}"
+                    f"--agent.fit.{name} must be above 0, got {getattr(self, name)}"
                 )
         if not 0 <= self.holdout < 1:
-            raise UserError(f"--agent.holdout must be in [0, 1), got {self.holdout}")
+            raise UserError(
+                f"--agent.fit.holdout must be in [0, 1), got {self.holdout}"
+            )
         if self.patience is not None and not self.holdout:
-            raise UserError("--agent.patience needs --agent.holdout above 0")
+            raise UserError("--agent.fit.patience needs --agent.fit.holdout above 0")
 
 
 class Data(NamedTuple):
