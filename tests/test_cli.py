@@ -182,7 +182,7 @@ CATCH = "train dreamer_v3 --env pixels/catch --out nowhere"
         ("list envs pixels/cach", 2, 'no environment "pixels/cach". Did you mean pixe'),
         ("eval", 2, "wm eval needs one RUN, got 0"),
         ("eval a b", 2, "wm eval needs one RUN, got 2"),
-        ("eval nowhere", 1, "nowhere: no such run directory"),
+        ("eval nowhere", 1, "nowhere: no such folder"),
         ("eval . --episodes 0", 2, "--episodes must be at least 1, got 0"),
         ("eval . --episods 1", 2, "no option --episods. Did you mean --episodes?"),
         ("report", 2, "wm report needs at least one RUN"),
@@ -207,6 +207,16 @@ CATCH = "train dreamer_v3 --env pixels/catch --out nowhere"
         (f"{CATCH} --seed_mode pmap", 2, "--seed_mode must be vmap or loop or shard"),
         (f"{CATCH} --env.sise 8", 2, "no option --env.sise. Did you mean --env.size?"),
         (f"{CATCH} --env.rows 1", 2, "--env.rows"),
+        (f"{CATCH} --preset demo+", 2, "--preset demo+ has a + without a name"),
+        (f"{CATCH} --agent.learning_rate inf", 2, "--agent.learning_rate must be fin"),
+        (f"{CATCH} --agent.learn_model maybe", 2, "--agent.learn_model must be true"),
+        (f"{CATCH} --train.prefill 9000000000", 2, "--train.prefill must be below"),
+        (f"{CATCH} --agent.planning_steps 5", 2, "no option --agent.planning_steps. ("),
+        (
+            "train dyna_q --env grid/dyna_maze --env.scale 0",
+            2,
+            "--env.scale must be at",
+        ),
         ("train dreamer_v3 --env pixels/cach", 2, 'no environment "pixels/cach". Did'),
     ],
 )
@@ -342,7 +352,7 @@ def test_a_run_without_a_whole_checkpoint_is_refused_and_unharmed(
         assert cli.main(command) == 1
         line = capsys.readouterr().err
         assert line.startswith("wm: checkpoint")
-        assert "none is left" in line
+        assert "no other is left" in line
         assert line.count("\n") == 1
     assert contents(run) == before
 

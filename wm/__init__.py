@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from wm.envs.batched import batch
     from wm.envs.check import check
     from wm.envs.host import host
-    from wm.errors import RunError, UserError
+    from wm.errors import RunError, Stopped, UserError
     from wm.imagine import as_env
     from wm.train.run import train
 
 __all__ = [
     "RunError",
+    "Stopped",
     "UserError",
     "agent",
     "as_env",
@@ -33,7 +34,7 @@ __all__ = [
 
 _LAZY = {
     **dict.fromkeys(("agent", "env", "load"), "wm.api"),
-    **dict.fromkeys(("RunError", "UserError"), "wm.errors"),
+    **dict.fromkeys(("RunError", "Stopped", "UserError"), "wm.errors"),
     "as_env": "wm.imagine",
     "batch": "wm.envs.batched",
     "check": "wm.envs.check",
@@ -48,3 +49,8 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -39,8 +39,13 @@ def agent(system: str, spec: Any, preset: str = "", **settings: Any) -> Any:
     """
     from wm.agents.table import AGENTS
     from wm.presets import compose
+    from wm.types import EnvSpec
 
     entry = lookup(AGENTS, system, "system", "wm list systems")
+    if not isinstance(spec, EnvSpec):
+        raise UserError(
+            f"spec must be an EnvSpec, as env.spec is one, got {type(spec).__name__}"
+        )
     cls = load_entry(system, entry)
     chosen = compose(system, preset)
     config = configure(cls.Config, {**chosen.agent, **settings}, "agent")
@@ -55,13 +60,17 @@ def configure(cls: Any, values: dict[str, Any], group: str) -> Any:
     Raises:
       UserError: an unknown field, or a value that the class refuses.
     """
-    from wm.cli_options import options
+    from wm.cli_options import describe, fits, options
     from wm.table import unknown
 
     known = options(cls)
-    for name in values:
+    for name, value in values.items():
         if name not in known:
             raise UserError(unknown(name, known, f"{group} option", "wm train --help"))
+        if not fits(known[name].type, value):
+            raise UserError(
+                f"{group}.{name} must be {describe(known[name].type)}, got {value!r}"
+            )
     return replace(cls(), values, group)
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from wm.errors import RunError, UserError
+from wm.errors import RunError, Stopped, UserError
 from wm.table import unknown
 
 COMMANDS = {
@@ -24,8 +24,9 @@ COMMANDS = {
 }
 """Where each command lives, and what it does."""
 
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 75
-"""Exit codes; 75: interrupted and saved, the same command continues."""
+DONE, FAILED, WRONG, INTERRUPTED, ABORTED = 0, 1, 2, 75, 130
+"""Exit codes; 75: interrupted and saved, the same command continues; 130: interrupted
+before there was anything to save, or by a second Ctrl-C."""
 
 _DISK = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM}
 _DISK |= {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.EIO}
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: words after `wm`; those of the process if None.
 
     Returns:
-      0 done, 1 failed, 2 wrong command line, 75 interrupted and saved.
+      0 done, 1 failed, 2 wrong command line, 75 interrupted and saved, 130
+      interrupted and not saved.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -56,8 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _DISK:
             raise
         return _complain(_disk_line(error), FAILED)
+    except Stopped as stopped:
+        print(stopped)
+        return INTERRUPTED
     except KeyboardInterrupt:
-        return _complain("interrupted", 128 + 2)
+        code = _complain("interrupted", ABORTED)
+        if argv is None:
+            # A compiled program that still runs would hold the process up.
+            os._exit(code)
+        return code
 
 
 def dispatch(words: list[str]) -> int:

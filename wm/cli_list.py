@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
 
 from wm.cli_extras import installed
@@ -100,7 +101,9 @@ def _table(rows) -> None:
     rows = list(rows)
     first = max((len(row[0]) for row in rows), default=0)
     last = max((len(row[2]) for row in rows), default=0)
-    width = shutil.get_terminal_size((100, 24)).columns
+    # Whole lines where they go into a file or another program.
+    shown = sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 24)).columns if shown else 1_000
     middle = max(20, width - first - last - 6)
     longest = max((len(row[1]) for row in rows), default=0)
     middle = min(middle, longest)

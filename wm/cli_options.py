@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import math
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -89,7 +90,7 @@ def convert(option: Option, texts: list[str]) -> Any:
     import tyro
 
     if option.type is Any:
-        return _literal(" ".join(texts))
+        return _finite(option, _literal(" ".join(texts)))
     if not texts:
         if option.type is bool:
             return True
@@ -99,11 +100,37 @@ def convert(option: Option, texts: list[str]) -> Any:
         # Positional, so that a value may begin with a dash: "-0.5". Some of tyro's
         # errors are printed whatever `console_outputs` says.
         with contextlib.redirect_stderr(io.StringIO()):
-            return tyro.cli(option.type, args=["--", *words], console_outputs=False)
+            value = tyro.cli(option.type, args=["--", *words], console_outputs=False)
+        return _finite(option, value)
     except SystemExit:
         pass
     got = " ".join(texts)
     raise UserError(f"--{option.name} must be {describe(option.type)}, got {got}")
+
+
+def fits(hint: Any, value: Any) -> bool:
+    """Whether a value given in Python is of an option's type; True where unsure."""
+    kinds = {int: int, float: int | float, str: str, bool: bool}
+    hints = typing.get_args(hint) or (hint,)
+    if typing.get_origin(hint) is typing.Literal:
+        return value in hints
+    if any(one not in kinds and one is not type(None) for one in hints):
+        return True
+    if isinstance(value, bool):
+        return bool in hints
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return any(
+        value is None if one is type(None) else isinstance(value, kinds[one])
+        for one in hints
+    )
+
+
+def _finite(option: Option, value: Any) -> Any:
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UserError(f"--{option.name} must be finite, got {number}")
+    return value
 
 
 def describe(hint: Any) -> str:
@@ -228,10 +255,10 @@ def _literal(text: str) -> Any:
 
 def _unknown(typed: str, known: Mapping[str, Option], command: str) -> str:
     name = typed.replace("-", "_")
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not close:
-        tails = {key.rsplit(".", 1)[-1]: key for key in known}
-        near = difflib.get_close_matches(name.rsplit(".", 1)[-1], tails, 1, 0.6)
-        close = [tails[key] for key in near]
+    group, _, tail = name.rpartition(".")
+    inside = [key for key in known if not group or key.startswith(group + ".")]
+    # By their last parts: whole names of a group are alike for their group alone.
+    tails = {key.rpartition(".")[2]: key for key in inside or known}
+    close = [tails[x] for x in difflib.get_close_matches(tail, tails, 1, 0.7)]
     hint = f" Did you mean --{close[0]}?" if close else ""
     return f"no option --{typed}.{hint} (`{command} --help`)"

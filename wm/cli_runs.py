@@ -27,6 +27,9 @@ class Report:
 
     against: str = ""
     """Published method to draw beside the runs (`dreamer_v3`, `iris`, `human`, …)."""
+    out: str = ""
+    """Folder of the page (default: report/ in the run; of several runs, report/ in the
+    folder that they share)."""
 
 
 def evaluate(words: list[str]) -> int:
@@ -67,7 +70,8 @@ def report(words: list[str]) -> int:
     folders = [_run_folder(path) for path in paths]
     from wm.report import write
 
-    print(f"report: {write(folders, against=chosen.against or None)}")
+    page = write(folders, against=chosen.against or None, out=chosen.out or None)
+    print(f"report: {page}")
     return 0
 
 
@@ -85,7 +89,8 @@ def _read(words: list[str], default: Any, command: str, positional: str):
 def _run_folder(path: str) -> Path:
     folder = Path(path)
     if not folder.is_dir():
-        raise RunError(f"{path}: no such run directory")
+        what = "a file, not a run directory" if folder.exists() else "no such folder"
+        raise RunError(f"{path}: {what}")
     if not (folder / "config.json").is_file():
         raise RunError(f"{path} holds no run: config.json is missing")
     return folder

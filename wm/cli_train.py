@@ -57,7 +57,8 @@ def run(words: list[str]) -> int:
         from wm.cli_list import run as list_names
 
         print(USAGE)
-        return list_names(["systems"])
+        list_names(["systems"])
+        return 0 if words else 2
     if words[0].startswith("--"):
         raise UserError("wm train needs a SYSTEM first (`wm list systems`)")
     from wm.agents.table import AGENTS
@@ -104,8 +105,6 @@ def _train(system: str, agent_class: Any, values: dict, command: list[str]) -> i
             "command": command,
         },
     )
-    if outcome.interrupted:
-        return 75
     return _report(outcome.path)
 
 
@@ -228,6 +227,9 @@ def _read(system: str, config_class: type, rest: list[str], env: str) -> dict[st
     command = f"wm train {system}"
     words, values = parse(rest, known, command, () if env else ("env.",))
     if words:
+        before = rest[rest.index(words[0]) - 1].removeprefix("--")
+        if known.get(before, Option("", None)).type is bool:
+            raise UserError(f"--{before} must be true or false, got {words[0]}")
         raise UserError(f'unexpected word "{words[0]}" (`{command} --help`)')
     return values
 

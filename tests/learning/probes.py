@@ -7,6 +7,7 @@ is less than one nat while a latent nat costs 1.1.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -47,14 +48,21 @@ PROBES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "horizon": 100.0,
             "entropy": 0.003,
         },
-        {"total": 24_000, "batch_length": 16, "train_ratio": 32.0},
+        {
+            "total": 24_000,
+            "batch_length": 16,
+            "train_ratio": 32.0,
+            "eval_steps": 4_000,
+            "eval_episodes": 50,
+        },
     ),
 }
 """Environment → settings of the agent beyond `SMALL`, and of the schedule."""
 
 
 def score(name: str, seed: int = 0, steps: int | None = None, **settings: Any) -> float:
-    """Mean return over 100 episodes of one seed trained on `name`.
+    """Mean return of one seed trained on `name`, over 100 episodes at the end; of a
+    task that is evaluated on the way, the median of the last three such means.
 
     Args:
       name: a key of `PROBES`, or `pixels/catch` with the settings of the demo.
@@ -72,4 +80,8 @@ def score(name: str, seed: int = 0, steps: int | None = None, **settings: Any) -
         base = {"envs": 16, "batch_size": 16, "prefill": 400, "replay": 50_000}
         schedule = Schedule(**{**base, "log_steps": 1_000, **cadence})
     run = wm.train(agent, env, schedule, steps=steps, seed=seed, quiet=True)
-    return float(np.mean(run.scores))
+    means: dict[int, list[float]] = {}
+    for line in (run.path / "scores.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        means.setdefault(row["step"], []).append(row["return"])
+    return float(np.median([np.mean(x) for x in list(means.values())[-3:]]))

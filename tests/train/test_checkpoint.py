@@ -70,14 +70,14 @@ def test_a_flipped_byte_falls_back_with_a_line(tmp_path):
     assert restored.step == 1
     assert len(lines) == 1
     assert "checkpoint 2 of" in lines[0]
-    assert "continued from 1" in lines[0]
+    assert "trying 1" in lines[0]
 
 
 def test_no_whole_step_left_is_an_error(tmp_path):
     checkpoints = save(tmp_path, (1, 2))
     (tmp_path / "2" / "manifest.json").write_text("{")
     (tmp_path / "1" / "manifest.json").unlink()
-    with pytest.raises(RunError, match="none is left"):
+    with pytest.raises(RunError, match="no other is left"):
         checkpoints.restore({"one": SHAPES})
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import wm
 from tests.train.test_loop import SCHEDULE, assert_same, runner_of
 from tests.train.test_run import rows, saved, stop_after
 from tests.train.toy import Labeller, Toy
@@ -130,7 +131,8 @@ def test_a_resumed_run_with_replay_on_the_host_continues_exactly(tmp_path, monke
     whole = go(tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
-        assert go(tmp_path / "run").interrupted
+        with pytest.raises(wm.Stopped):
+            go(tmp_path / "run")
     resumed = go(tmp_path / "run")
     assert saved(resumed) == saved(whole)
     assert rows(resumed) == rows(whole)

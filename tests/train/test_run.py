@@ -78,10 +78,9 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
 ):
     with monkeypatch.context() as patch:
         stop_after(patch, count)
-        first = go(tmp_path / "run")
-    assert first.interrupted
+        with pytest.raises(wm.Stopped, match="saved"):
+            go(tmp_path / "run")
     second = go(tmp_path / "run")
-    assert not second.interrupted
     assert rows(second) == rows(whole)
     assert rows(second, "scores") == rows(whole, "scores")
     assert saved(second) == saved(whole)
@@ -94,7 +93,8 @@ def test_a_resumed_dreamer_v3_equals_the_uninterrupted_one(tmp_path, monkeypatch
     whole = go(tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
-        assert go(tmp_path / "run").interrupted
+        with pytest.raises(wm.Stopped):
+            go(tmp_path / "run")
     second = go(tmp_path / "run")
     assert rows(second) == rows(whole)
     assert saved(second) == saved(whole)
@@ -103,8 +103,9 @@ def test_a_resumed_dreamer_v3_equals_the_uninterrupted_one(tmp_path, monkeypatch
 def test_rows_beyond_the_restored_step_are_cut(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
-        run = go(tmp_path / "run")
-    with open(run.path / "metrics.jsonl", "a") as file:
+        with pytest.raises(wm.Stopped):
+            go(tmp_path / "run")
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
         file.write('{"step": 100000, "seed": 0, "loss/total": 1.0}\n{"step": 3')
     assert rows(go(tmp_path / "run")) == rows(whole)
 
@@ -225,7 +226,9 @@ def test_own_environments_need_no_registration(tmp_path):
 
 
 def test_too_much_replay_is_refused_before_anything_is_made(tmp_path):
-    schedule = dataclasses.replace(SCHEDULE, replay=2**31 - 1, envs=1024)
+    schedule = dataclasses.replace(
+        SCHEDULE, replay=2**31 - 1, envs=1024, total=10**6, prefill=0
+    )
     with pytest.raises(RunError, match=r"Use --train\.replay \d+ or"):
         go(tmp_path / "run", schedule=schedule)
     assert not (tmp_path / "run").exists()

@@ -6,7 +6,7 @@ from tests.train.toy import Config, Toy
 from wm import envs
 from wm.envs.wrappers import action_repeat, time_limit
 from wm.errors import RunError
-from wm.train import memory, rundir
+from wm.train import memory, recipes, rundir
 from wm.train.schedule import Schedule
 
 ENV = envs.make("probe/recall")
@@ -26,14 +26,14 @@ def config_of(env, agent=None):
     ],
 )
 def test_environments_are_rebuilt_with_their_options(env):
-    again = rundir.rebuild_env(config_of(env))
+    again = recipes.rebuild_env(config_of(env))
     assert again == env
     assert again.spec == env.spec
 
 
 def test_agents_are_rebuilt_with_their_settings():
     agent = Toy(ENV.spec, Config(rate=0.3))
-    again = rundir.rebuild_agent(config_of(ENV, agent), ENV.spec)
+    again = recipes.rebuild_agent(config_of(ENV, agent), ENV.spec)
     assert again.config == agent.config
     assert again.config.shape == (4,)
 
@@ -42,7 +42,7 @@ def test_settings_of_another_version_are_one_line():
     config = config_of(ENV)
     config["agent"]["config"]["gone"] = 1
     with pytest.raises(RunError, match=r"cannot be built.*gone"):
-        rundir.rebuild_agent(config, ENV.spec)
+        recipes.rebuild_agent(config, ENV.spec)
 
 
 def test_another_format_is_refused(tmp_path):

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from wm.envs.timesteps import first, following
-from wm.errors import UserError
 from wm.nodes import Node, static
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep
 
@@ -164,9 +163,9 @@ def make(name: str, scale: int = 1, time_limit: int = 10_000) -> Maze:
       time_limit: steps after which an episode is truncated.
 
     Raises:
-      UserError: impossible value.
+      ValueError: impossible value.
     """
     for option, value in {"scale": scale, "time_limit": time_limit}.items():
         if value < 1:
-            raise UserError(f"{option} must be at least 1, got {value}")
+            raise ValueError(f"{option} must be at least 1, got {value}")
     return Maze(name=name, scale=scale, time_limit=time_limit)

@@ -146,6 +146,10 @@ def host(
         make_fn = lambda: gymnasium.make(gym_id)
     envs = [make_fn() for _ in range(num_envs)]
     env = envs[0]
+    if not hasattr(env, "observation_space"):
+        raise UserError(
+            f"make_fn must return a gymnasium environment, got {type(env).__name__}"
+        )
     published = getattr(env, "spec", None)
     spec = EnvSpec(
         observation=observation_spec(env.observation_space),

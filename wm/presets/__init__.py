@@ -39,6 +39,8 @@ def compose(system: str, names: str) -> Preset:
     """
     known, parts = of(system), names.split("+") if names else []
     for name in parts:
+        if not name:
+            raise UserError(f"--preset {names} has a + without a name beside it")
         if name not in known:
             listing = f"wm list presets {system}"
             raise UserError(unknown(name, known, f"{system} preset", listing))

@@ -14,6 +14,9 @@ from wm.report.markup import text
 from wm.report.record import read
 from wm.report.summary import Summary, evaluations, returns, summarize
 
+MARK = '<meta name="generator" content="wm">'
+"""By which a page of ours is known."""
+
 
 def write(
     runs: Sequence[Path | str],
@@ -49,6 +52,8 @@ def write(
     paths = list(dict.fromkeys(Path(run) for run in runs))
     summaries = [summarize(read(path)) for path in paths]
     folder = Path(out) if out is not None else _folder(paths)
+    if out is not None or len(paths) > 1:
+        _refuse_foreign(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if len(summaries) == 1:
@@ -61,6 +66,19 @@ def write(
     except OSError as error:
         raise RunError(f"cannot write the report: {error}") from error
     return file
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Nothing that is not a page of ours is written over.
+
+    Raises:
+      RunError: there is something else.
+    """
+    file = folder / "index.html"
+    if file.is_file() and MARK not in file.read_text(
+        encoding="utf-8", errors="replace"
+    ):
+        raise RunError(f"{file} is no report of wm. Choose another folder with --out")
 
 
 def _folder(paths: Sequence[Path]) -> Path:
@@ -103,7 +121,7 @@ def _page(title: str, kicker: str, parts: Sequence[str]) -> str:
     above = f'<p class="kicker">{text(kicker)}</p>' if kicker else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'{MARK}<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{text(title)}</title><style>{style}</style></head><body><main>"
         f"{above}<h1>{text(title)}</h1>{''.join(parts)}"
         "<footer>Written by wm report. Intervals: 95 % percentile bootstrap over "

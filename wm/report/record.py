@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wm.errors import RunError
+from wm.train import log
 
 
 class Series(NamedTuple):
@@ -112,8 +113,8 @@ def read(path: Path | str) -> Record:
     path = Path(path)
     if not (path / "config.json").is_file():
         raise RunError(f"{path} holds no run: no config.json in it")
-    rows = _lines(path / "metrics.jsonl")
-    episodes = _lines(path / "scores.jsonl")
+    rows = log.read(path / "metrics.jsonl")
+    episodes = log.read(path / "scores.jsonl")
     column = lambda key, dtype: np.array([e.get(key, 0) for e in episodes], dtype)
     return Record(
         path=path,
@@ -136,23 +137,6 @@ def _json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}") from error
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file; a last line cut short by a kill is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise RunError(f"{path}, line {number}, is not JSON") from error
-    return rows
 
 
 def _number(value: Any) -> bool:

@@ -115,7 +115,7 @@ class Checkpoints:
         steps, problem = self.steps()[::-1], ""
         for position, step in enumerate(steps):
             if position:
-                warn(f"checkpoint {problem}; continued from {step:,}")
+                warn(f"checkpoint {problem}; trying {step:,}")
             try:
                 return self.read(step, targets)
             except Damaged as error:
@@ -123,7 +123,10 @@ class Checkpoints:
                 problem += f"({error})"
         if not steps:
             return None
-        raise RunError(f"checkpoint {problem}; none is left to continue from")
+        raise RunError(
+            f"checkpoint {problem}; no other is left. Restore it from a copy, or "
+            "choose another --out"
+        )
 
     def read(self, step: int, targets: dict[str, Tree]) -> Restored:
         """Read and verify one step.

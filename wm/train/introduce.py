@@ -31,7 +31,8 @@ def seen(observation: ArraySpec | Mapping[str, Any]) -> str:
     """What an observation consists of."""
     arrays = jax.tree.leaves(observation)
     found = ["image " + "×".join(map(str, x.shape)) for x in arrays if x.image]
-    numbers = [x for x in arrays if not x.image]
+    found += [f"{x.classes} states" for x in arrays if x.discrete and not x.shape]
+    numbers = [x for x in arrays if not x.image and (x.shape or not x.discrete)]
     if numbers:
         size = sum(math.prod(x.shape) for x in numbers)
         count = f" in {len(numbers)} arrays" if len(numbers) > 1 else ""
@@ -50,7 +51,8 @@ def agent(name: str, preset: str, shapes: Any, seeds: Seeds) -> str:
     """`dreamer_v3 (demo): 0.20 M parameters × 4 seeds, at once`."""
     params = getattr(shapes.agent, "params", None)
     count = sum(x.size for x in jax.tree.leaves(params))
-    size = f"{count / 1e6:.2f} M parameters" if count else "no parameters"
+    size = f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}" if count else "no"
+    size += " parameters"
     text = f"{name} ({preset}): {size}" if preset else f"{name}: {size}"
     if seeds.count == 1:
         return text

@@ -51,15 +51,24 @@ def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All rows; a torn last line is left out."""
+    """All rows; a last line cut short by a kill is left out.
+
+    Raises:
+      RunError: another line is not JSON.
+    """
     if not path.is_file():
         return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    lines, rows = path.read_text(encoding="utf-8").splitlines(), []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             rows.append(json.loads(line))
-        except ValueError:
-            continue
+        except ValueError as error:
+            if number < len(lines) or not torn(path):
+                raise RunError(
+                    f"{path}, line {number}, is not JSON: remove that line"
+                ) from error
     return rows
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wm.errors import RunError, UserError
-from wm.train import evaluate, log, rundir
+from wm.train import evaluate, log, recipes, rundir
 from wm.train.checkpoint import Checkpoints, Damaged
 from wm.train.introduce import counted
 from wm.train.schedule import Schedule
@@ -23,12 +23,9 @@ from wm.types import Step, Tree
 class Run:
     """A run, finished or not. States are read from its newest checkpoint."""
 
-    def __init__(
-        self, path: Path, agent: Any = None, env: Any = None, interrupted: bool = False
-    ):
+    def __init__(self, path: Path, agent: Any = None, env: Any = None):
         """Open `path`; agent and environment are built from its config if None."""
         self.path = Path(path)
-        self.interrupted = interrupted
         self._agent, self._env = agent, env
 
     @functools.cached_property
@@ -40,14 +37,14 @@ class Run:
     def env(self) -> Any:
         """The environment, built on first use where it was not given."""
         if self._env is None:
-            self._env = rundir.rebuild_env(self.config)
+            self._env = recipes.rebuild_env(self.config)
         return self._env
 
     @property
     def agent(self) -> Any:
         """The agent, built on first use where it was not given."""
         if self._agent is None:
-            self._agent = rundir.rebuild_agent(self.config, self.env.spec)
+            self._agent = recipes.rebuild_agent(self.config, self.env.spec)
         return self._agent
 
     @property
@@ -129,8 +126,10 @@ class Run:
         Returns:
           Returns, f32 `[seeds, episodes]`.
         """
+        if video:
+            self._shows_images()
         begin, found = time.perf_counter(), []
-        env = self._env or rundir.evaluation_env(self.config) or self.env
+        env = self._env or recipes.evaluation_env(self.config) or self.env
         play = evaluate.evaluator(self.agent, env, episodes)
         for seed in self.seeds:
             learner = self._learner(seed)
@@ -163,6 +162,7 @@ class Run:
         """
         from wm.train.dream import play
 
+        self._shows_images()
         key = jax.random.key(0)
         steps, valid = play(self.agent, self.env, self.state(seed), key, 1, frames)
         images = [
@@ -170,10 +170,13 @@ class Run:
             for x in jax.tree.leaves(steps.timestep.observation)
             if x.dtype == jnp.uint8 and x.ndim == 5
         ]
-        if not images:
-            raise UserError(f"{self.config['env']['name']} shows no images")
         frames_shown = np.asarray(images[0][0])[np.asarray(valid[0])]
         return write_video(self.path / "report" / "episode.webp", frames_shown)
+
+    def _shows_images(self) -> None:
+        spec = self.env.spec
+        if not any(array.image for array in jax.tree.leaves(spec.observation)):
+            raise UserError(f"{spec.name} shows no images: leave --video out")
 
     def _learner(self, seed: int | None) -> Any:
         """`TrainState` of one seed without its replay, from the newest whole step."""

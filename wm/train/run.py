@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import tempfile
 import threading
@@ -18,8 +19,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from wm.errors import RunError, UserError
-from wm.train import evaluate, introduce, log, memory, rundir
+from wm.errors import RunError, Stopped, UserError
+from wm.train import checks, evaluate, introduce, log, memory, recipes, rundir
 from wm.train.checkpoint import Checkpoints
 from wm.train.device import DeviceRunner
 from wm.train.drive import Events, Interrupted, Marks, drive
@@ -62,21 +63,25 @@ def train(
       quiet: print nothing.
 
     Returns:
-      The run. `interrupted` is true where a signal stopped it; everything is saved.
+      The run.
 
     Raises:
-      UserError: the directory holds a run with other settings.
+      Stopped: Ctrl-C or SIGTERM came; everything is saved.
+      UserError: an impossible setting, an agent built for another environment, or the
+        directory holds a run with other settings.
       RunError: the directory is foreign, damaged or cannot be written, or the run
         does not fit into memory.
     """
     schedule = _schedule(agent, schedule, steps)
+    checks.seeds(seed, seeds)
+    checks.environment(env)
     if out is None:
         out = tempfile.mkdtemp(prefix="wm-")
     session = Session(
         agent, env, schedule, seeds, seed, Path(out), buffer, seed_mode, about, quiet
     )
-    interrupted = session.run()
-    return Run(Path(out), session.agent, session.env, interrupted=interrupted)
+    session.run()
+    return Run(Path(out), session.agent, session.env)
 
 
 def load(path: str | Path, agent: Any = None, env: Any = None) -> Run:
@@ -115,6 +120,9 @@ class Session:
         loop = loop_of(agent, schedule, buffer)
         self.env = env
         self.runner = self._runner(loop, env)
+        checks.match(agent, self.env)
+        prefill = loop.prefill_chunks * loop.chunk[0] * schedule.envs
+        checks.budget(schedule, loop.chunk, prefill)
         self.shapes = self.runner.shapes()
         on_host = schedule.replay_tier == "host"
         devices = 1 if self.axis.mesh is None else self.axis.mesh.size
@@ -135,17 +143,21 @@ class Session:
         if is_host(env):
             envs = host_envs(env, self.numbers)
             self.env = envs[0]
-            second = lambda: rundir.evaluation_env(self.config)
+            second = lambda: recipes.evaluation_env(self.config)
             return HostRunner(loop, envs, self.axis, second)
         # The second of three keys is the environment's, as in `Loop.init`.
         keys = [jax.random.split(key, 3)[1] for key in self.axis.keys]
         envs = [AsHost(env, self.schedule.envs, key) for key in keys]
         _, rows = evaluate.waves(self.schedule.eval_episodes)
-        second = lambda: AsHost(env, rows, jax.random.key(rundir.EVALUATION_SEED))
+        second = lambda: AsHost(env, rows, jax.random.key(recipes.EVALUATION_SEED))
         return HostRunner(loop, envs, self.axis, second)
 
-    def run(self) -> bool:
-        """Train to the end; True where a signal stopped it before."""
+    def run(self) -> None:
+        """Train to the end.
+
+        Raises:
+          Stopped: a signal stopped it before.
+        """
         states, marks = self._states()
         # Only now: a run that cannot be continued stays as it was.
         rundir.extend(self.out, self.schedule.total)
@@ -161,12 +173,10 @@ class Session:
             with self._signals():
                 drive(self.runner, states, events, marks)
         except Interrupted as error:
-            self.display.line(f"{error}; saved. The same command continues")
-            return True
+            raise Stopped(f"{error}; saved. The same command continues") from None
         finally:
             self.display.close()
         self._conclude(time.perf_counter() - begin)
-        return False
 
     def _states(self) -> tuple[Any, Marks]:
         """Restored states, or fresh ones in a fresh directory."""
@@ -178,6 +188,13 @@ class Session:
         metrics, scores = self.out / "metrics.jsonl", self.out / "scores.jsonl"
         before = 0.0
         if restored is None:
+            if log.read(scores):
+                raise RunError(
+                    f"{self.out} has scores but no checkpoint, so it cannot be "
+                    "continued. Choose another --out"
+                )
+            if self.continued:
+                self.display.say("restarted", "from step 0: there is no checkpoint yet")
             for file in (metrics, scores):
                 log.cut(file, {})
             states, marks = self.runner.init(), Marks()
@@ -191,7 +208,10 @@ class Session:
             states = self.runner.restore(trees, restored.notes)
             marks = Marks(**restored.notes["marks"])
             anew = "; environments begin new episodes" if self.runner.anew else ""
-            self.display.say("continued", f"from step {min(steps.values()):,}{anew}")
+            begun = f"from step {min(steps.values()):,}{anew}"
+            if min(steps.values()) >= self.schedule.total:
+                begun = f"at step {min(steps.values()):,}: nothing is left to train"
+            self.display.say("continued", begun)
         self.written = len(log.read(metrics))
         imagined = getattr(self.agent, "imagined_per_update", None)
         per_update = imagined(self.schedule) if imagined else None
@@ -280,6 +300,9 @@ class Session:
             if self.stop and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.stop = True
+            if not self.display.quiet:
+                # Not through a stream: the signal may have come amid a line of it.
+                os.write(2, b"\n  stopping     when this interval is done and saved\n")
 
         old = {n: signal.signal(n, ask) for n in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -335,6 +358,8 @@ def _schedule(agent: Any, schedule: Schedule | None, steps: int | None) -> Sched
             raise UserError(f"the preset sets an unknown --train.{wrong[0]}")
         schedule = Schedule(**preset)
     if steps is not None:
+        if isinstance(steps, bool) or not isinstance(steps, int):
+            raise UserError(f"steps must be a whole number, got {steps!r}")
         schedule = dataclasses.replace(schedule, total=steps)
     return schedule
 

@@ -7,7 +7,6 @@ as JSON. Nothing is pickled.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import platform
@@ -19,15 +18,11 @@ import jax
 import numpy as np
 
 from wm.errors import RunError, UserError
+from wm.train import recipes
 from wm.train.schedule import Schedule
 
 FORMAT = 1
 """Of the directory."""
-
-EVALUATION_SEED = 1_000_003
-"""Distance of the seeds of evaluation from those of training."""
-EVALUATION_ENVS = 16
-"""Instances of a host environment that play at once, if that many episodes are due."""
 
 CONFIG = "config.json"
 MAY_GROW = "schedule.total"
@@ -59,14 +54,14 @@ def describe(
         "format": FORMAT,
         "agent": {
             "name": about.get("system") or snake(type(agent).__name__),
-            "target": target_of(agent),
+            "target": recipes.target_of(agent),
             "config": plain(config) if dataclasses.is_dataclass(config) else {},
         },
         "env": {
             "name": spec.name,
             "options": plain(about.get("env_options", {})),
-            "built": built(env),
-            "spec": spec_of(spec),
+            "built": recipes.built(env),
+            "spec": recipes.spec_of(spec),
         },
         "preset": about.get("preset", ""),
         "schedule": dataclasses.asdict(schedule),
@@ -137,7 +132,11 @@ def read_config(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RunError(f"{path} holds no run: {CONFIG} is missing") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} cannot be read: {error}") from error
+        why = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise RunError(
+            f"{file} cannot be read ({why}). Restore it from a copy, or choose another "
+            "--out"
+        ) from error
     if form != FORMAT:
         raise RunError(f"{path} has format {form}, this version reads {FORMAT}")
     return config
@@ -155,14 +154,27 @@ def compare(path: Path, old: dict, new: dict) -> None:
             f"{what}; it cannot be continued with --env {new['env']['name']}. "
             "Choose another --out"
         )
+    if old["agent"]["name"] != new["agent"]["name"]:
+        raise UserError(
+            f"{what}; it cannot be continued with {new['agent']['name']}. "
+            "Choose another --out"
+        )
+    steps = [config["schedule"]["total"] for config in (old, new)]
+    if steps[1] < steps[0]:
+        raise UserError(
+            f"{what} for {steps[0]:,} steps; --steps {steps[1]:,} cannot shorten it. "
+            f"Give --steps {steps[0]} or more, or choose another --out"
+        )
     before, after = flat(old), flat(new)
-    for name in sorted(before.keys() | after.keys()):
+    # How the environment was built only where nothing that was asked for differs.
+    names = sorted(before.keys() | after.keys(), key=lambda x: ("env.built" in x, x))
+    for name in names:
         if name.split(".")[0] in ("command", "preset") or name == MAY_GROW:
             continue
         if before.get(name) != after.get(name):
             raise UserError(
-                f"{what} with {option(name)} {before.get(name)}; it cannot be "
-                f"continued with {after.get(name)}. Choose another --out"
+                f"{what} with {option(name)} {before.get(name, 'unset')}; it cannot be "
+                f"continued with {after.get(name, 'unset')}. Choose another --out"
             )
 
 
@@ -186,136 +198,6 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         found |= flat(value, f"{prefix}.{name}" if prefix else name)
     return found
-
-
-def rebuild_env(config: dict[str, Any]) -> Any:
-    """The environment of a run.
-
-    Raises:
-      RunError: it was an object of the user's own that JSON cannot describe.
-    """
-    entry = config["env"]
-    if entry["built"] is not None:
-        env = unbuilt(entry["built"])
-    else:
-        from wm.envs.registry import is_host, make
-        from wm.envs.table import ENVS
-
-        if entry["name"] not in ENVS:
-            raise RunError(f"{entry['name']} is no named environment: pass env=")
-        options = dict(entry["options"])
-        if is_host(entry["name"]):
-            defaults = {"num_envs": config["schedule"]["envs"], "seed": config["seed"]}
-            options = defaults | options
-        env = make(entry["name"], **options)
-    if json.loads(json.dumps(spec_of(env.spec))) != entry["spec"]:
-        raise RunError(f"{entry['name']} is not what the run was trained on: pass env=")
-    return env
-
-
-def evaluation_env(config: dict[str, Any]) -> Any:
-    """A second host environment of the same name, with seeds of its own.
-
-    None where it has no name that `make` knows.
-    """
-    from wm.envs.registry import is_host, make
-    from wm.envs.table import ENVS
-
-    name, options = config["env"]["name"], dict(config["env"]["options"])
-    if name not in ENVS or not is_host(name):
-        return None
-    schedule = config["schedule"]
-    # One after another would take as many times as long.
-    count = max(schedule["envs"], min(schedule["eval_episodes"], EVALUATION_ENVS))
-    options |= {"seed": config["seed"] + EVALUATION_SEED, "num_envs": count}
-    return make(name, **options)
-
-
-def rebuild_agent(config: dict[str, Any], spec: Any) -> Any:
-    """The agent of a run, for environments with `spec`.
-
-    Raises:
-      RunError: its class is gone, or its settings are not those of this version.
-    """
-    entry = config["agent"]
-    try:
-        cls = attribute(entry["target"])
-        settings = getattr(cls, "Config", None)
-        if settings is None:
-            return cls(spec)
-        return cls(spec, settings(**as_declared(settings(), entry["config"])))
-    except (ImportError, AttributeError, TypeError) as error:
-        raise RunError(f"{entry['target']} cannot be built: {error}") from error
-
-
-def as_declared(default: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """JSON lists back to tuples where the default is one."""
-
-    def value(name, x):
-        return _tuples(x) if isinstance(getattr(default, name, None), tuple) else x
-
-    return {name: value(name, x) for name, x in values.items()}
-
-
-def built(env: Any) -> dict[str, Any] | None:
-    """How to build an environment of dataclasses; None where JSON cannot say it."""
-    kind = type(env)
-    plain_types = (bool, int, float, str, type(None))
-    if not dataclasses.is_dataclass(env) or "<locals>" in kind.__qualname__:
-        return None
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(env):
-        value = getattr(env, field.name)
-        if dataclasses.is_dataclass(value):
-            value = built(value)
-            if value is None:
-                return None
-        elif not isinstance(value, plain_types):
-            return None
-        fields[field.name] = value
-    return {"class": target_of(env), "fields": fields}
-
-
-def unbuilt(entry: dict[str, Any]) -> Any:
-    """The inverse of `built`."""
-    value = lambda x: unbuilt(x) if isinstance(x, dict) else x
-    fields = {name: value(x) for name, x in entry["fields"].items()}
-    try:
-        return attribute(entry["class"])(**fields)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise RunError(f"{entry['class']} cannot be built: {error}") from error
-
-
-def target_of(thing: Any) -> str:
-    """`module:Class` of an object."""
-    return f"{type(thing).__module__}:{type(thing).__qualname__}"
-
-
-def attribute(target: str) -> Any:
-    """What `module:Class` names."""
-    module, name = target.split(":")
-    found = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
-
-
-def spec_of(spec: Any) -> dict[str, Any]:
-    """An EnvSpec as JSON values; functions are left out."""
-    array = lambda x: {**dataclasses.asdict(x), "shape": list(x.shape)}
-
-    def observation(x):
-        if isinstance(x, Mapping):
-            return {name: observation(value) for name, value in x.items()}
-        return array(x)
-
-    fields = {
-        field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)
-    }
-    fields = {name: x for name, x in fields.items() if not callable(x)}
-    fields["observation"] = observation(spec.observation)
-    fields["action"] = array(spec.action)
-    return fields
 
 
 def plain(value: Any) -> Any:
@@ -382,7 +264,3 @@ def snake(name: str) -> str:
     pairs = zip(" " + name, name, strict=False)
     parts = ["_" + b if b.isupper() and a.islower() else b for a, b in pairs]
     return "".join(parts).lower()
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -70,7 +70,7 @@ class Schedule:
                     raise UserError(
                         f"--train.{field.name} must be at least {least}, got {value}"
                     )
-        for name in ("total", "replay"):
+        for name in ("total", "replay", "prefill"):
             if getattr(self, name) >= 2**31:
                 raise UserError(
                     f"--train.{name} must be below {2**31:,} (steps are counted in "

@@ -229,7 +229,8 @@ def default_mode(count: int, platform: str | None = None) -> SeedMode:
 
 def seed_keys(seed: int, count: int) -> Key:
     """Keys `[count]` of the seeds `seed`, `seed + 1`, …: those of single runs."""
-    return jax.numpy.stack([jax.random.key(seed + i) for i in range(count)])
+    numbers = np.arange(seed, seed + count, dtype=np.uint32)
+    return jax.vmap(jax.random.key)(numbers)
 
 
 def cores() -> int:
