@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import wm
@@ -19,7 +20,7 @@ class Curves(NamedTuple):
 
     returns: np.ndarray
     """`[seeds, 20]`: last finished episode of every environment, their mean, averaged
-    over each twentieth of the run; 0 before an environment's first."""
+    over each twentieth of the run."""
     scores: np.ndarray
     """`[seeds]`: mean return of 100 evaluation episodes at the end."""
 
@@ -46,20 +47,18 @@ def train(
     agent = wm.agent(system, env.spec, preset=preset, **settings)
     loop = loop_of(agent, Schedule(**{**agent.schedule, **(schedule or {})}))
     batched = batch(env)
-    chunks = (
-        loop.schedule.total // loop.chunk_steps - loop.prefill_chunks
-    ) // 20 * 20
+    chunks = (loop.schedule.total // loop.chunk_steps - loop.prefill_chunks) // 20 * 20
 
     def body(state, _):
         state = loop.one_chunk(batched, state)
-        return state, state.stats.last_return.mean()
+        return state, jnp.nanmean(state.stats.last_return)
 
     @jax.jit
     def one(key):
         state = loop.init(batched, key)
         state = loop.prefill(batched, state, loop.prefill_chunks)
         state, returns = jax.lax.scan(body, state, None, chunks)
-        return state.agent, returns.reshape(20, -1).mean(1)
+        return state.agent, jnp.nanmean(returns.reshape(20, -1), 1)
 
     score = evaluate.evaluator(agent, env, 100)
     returns, scores = [], []

@@ -44,6 +44,8 @@ PPO: dict[str, Preset] = {
     ),
     "pendulum": Preset(
         agent={
+            "act": "silu",
+            "normalize_observation": True,
             "learning_rate": 1e-3,
             "gamma": 0.995,
             "entropy": 0.0,
@@ -51,7 +53,7 @@ PPO: dict[str, Preset] = {
             "minibatches": 10,
             "max_norm": 10.0,
         },
-        schedule=_rollout(100, 100, 300_000),
+        schedule=_rollout(100, 100, 150_000),
         source=f"{REJAX}, Pendulum; differs: gradients clipped by their global norm",
     ),
     "cleanrl": Preset(
@@ -188,6 +190,7 @@ DQN: dict[str, Preset] = {
     "rejax": Preset(
         agent={
             "layers": (64, 64),
+            "act": "silu",
             "learning_rate": 1e-3,
             "error": "squared",
             "dueling": True,
