@@ -14,7 +14,7 @@ TINY = {"layers": (4,)}
 
 def test_the_gradient_of_the_loss_is_that_of_finite_differences():
     """Linear values, squared errors, double Q, two-step returns."""
-    config = DQN.Config(layers=(), error="squared", steps=2, gamma=0.9)
+    config = DQN.Config(layers=(), dueling=False, steps=2, gamma=0.9)
     env = make_step_counter()
     agent = DQN(env.spec, config)
     state, batches = newest(agent, env)
@@ -53,7 +53,7 @@ def test_the_gradient_of_the_loss_is_that_of_finite_differences():
 
 
 def test_the_target_net_moves_when_it_is_due():
-    agent = DQN(OneState().spec, DQN.Config(**TINY, target_updates=2))
+    agent = DQN(OneState().spec, DQN.Config(**TINY, target_updates=2, target_rate=1.0))
     state, batches = newest(agent, OneState())
     update = jax.jit(agent.update)
     leaf = lambda tree: np.asarray(tree["out"]["bias"])

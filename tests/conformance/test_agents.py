@@ -81,7 +81,7 @@ AGENTS = {
     "q_learning": Case(named("q_learning"), Toll(), EVERY_STEP),
     "dyna_q": Case(named("dyna_q"), "grid/blocking", EVERY_STEP),
     "prioritized_sweeping": Case(named("prioritized_sweeping"), Toll(), EVERY_STEP),
-    "dqn": Case(baseline("dqn", dueling=True, steps=2), COUNTER),
+    "dqn": Case(baseline("dqn", steps=2), COUNTER),
     "reinforce": Case(baseline("reinforce"), COUNTER, ROLLOUT),
     "a2c": Case(baseline("a2c", normalize_observation=True), COUNTER, ROLLOUT),
     "ppo discrete": Case(baseline("ppo", **PARTS, shared=True), COUNTER, ROLLOUT),

@@ -33,7 +33,7 @@ SYSTEMS = {
     "reinforce": {**SMALL, "baseline": "learned"},
     "a2c": SMALL,
     "ppo": {**SMALL, "epochs": 2, "minibatches": 2},
-    "dqn": {**SMALL, "target_updates": 10, "epsilon_updates": 300},
+    "dqn": {**SMALL, "target_rate": 0.1, "epsilon_updates": 300},
     "sac": {
         "layers": (16,),
         **dict.fromkeys(("actor_rate", "critic_rate"), 1e-2),
@@ -123,22 +123,29 @@ def test_a_time_limit_is_not_death(system):
 
 
 def test_ppo_learns_cartpole():
+    """213 / 219 / 330 / 428 / 434 at 10 / 25 / 50 / 75 / 100 %; evaluated 500, 500, 500,
+    313, 500."""
     assert curves.train("ppo", CARTPOLE).at(75) >= 350
 
 
 def test_ppo_without_room_to_move_does_not():
+    """23 / 21 / 21 / 22 / 22, best 26. (The mode of that policy, which evaluation plays,
+    scores 241 to 361: half a gradient escapes where every ratio is exactly 1.)"""
     assert curves.train("ppo", CARTPOLE, clip=0.0).best <= 40
 
 
 def test_a2c_learns_cartpole():
+    """39 / 119 / 234 / 356 / 319, best 356; evaluated 248, 500, 251, 463, 453."""
     assert curves.train("a2c", CARTPOLE).best >= 250
 
 
 def test_reinforce_learns_cartpole():
+    """36 / 166 / 361 / 422 / 432; evaluated 400, 500, 500, 500, 500."""
     assert curves.train("reinforce", CARTPOLE).at(50) >= 250
 
 
 def test_dqn_learns_cartpole():
+    """30 / 56 / 121 / 299 / 327, best 379; evaluated 364, 463, 500, 500, 500."""
     assert curves.train("dqn", CARTPOLE).best >= 150
 
 
@@ -148,5 +155,7 @@ def test_dqn_without_a_target_net_does_not():
 
 
 def test_sac_learns_pendulum():
+    """-151, -160, -158, -142, -147 (random -1236). Two seeds without an entropy bonus:
+    -154, -163, so that this task needs none."""
     scores = curves.train("sac", PENDULUM, preset="pendulum").scores
     assert scores.min() >= -250

@@ -33,40 +33,41 @@ from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Mode, TimeStep, Tre
 
 @dataclasses.dataclass(frozen=True)
 class Config(TowerConfig):
-    """Settings of DQN. Defaults: ours for CartPole, near keraJLi/rejax d751095."""
+    """Settings of DQN. Defaults: keraJLi/rejax d751095, CartPole."""
 
-    act: str = "relu"
-    """Activation of the hidden layers (relu)."""
+    act: str = "silu"
+    """Activation of the hidden layers (rejax silu; cleanrl, sb3 relu)."""
     start: Start = "lecun"
     """Initial kernels: orthogonal or lecun (lecun)."""
-    layers: tuple[int, ...] = (120, 84)
-    """Width of each hidden layer (cleanrl 120, 84; rejax and sb3 64, 64)."""
+    layers: tuple[int, ...] = (64, 64)
+    """Width of each hidden layer (rejax, sb3 64, 64; cleanrl 120, 84)."""
     gamma: float = 0.99
     """Discount per step (0.99)."""
-    learning_rate: float = 5e-4
-    """Step size of Adam (cleanrl 2.5e-4; sb3 1e-4; rejax 1e-3)."""
+    learning_rate: float = 1e-3
+    """Step size of Adam (rejax 1e-3; cleanrl 2.5e-4; sb3 1e-4)."""
     adam_epsilon: float = 1e-8
     """Of Adam (1e-8)."""
     max_norm: float = 10.0
-    """Greatest norm of the gradient (sb3 10; cleanrl not clipped: 0)."""
-    error: deep_q.Error = "huber"
-    """huber (Nature, sb3) or squared (cleanrl, rejax)."""
+    """Greatest norm of the gradient (rejax, sb3 10; cleanrl not clipped: 0)."""
+    error: deep_q.Error = "squared"
+    """squared (rejax, cleanrl) or huber (Nature, sb3)."""
     double: bool = True
     """The learning net chooses the action that the target net values."""
-    dueling: bool = False
+    dueling: bool = True
     """State value and advantages as separate outputs."""
     steps: int = 1
     """Steps n of the returns (1; Rainbow 3)."""
-    target_rate: float = 1.0
-    """Share of the net that the target net takes over each time (1; rejax 0.02)."""
-    target_updates: int = 250
-    """Updates between times (cleanrl 50, sb3 2500, Nature 10000 updates; 1: each)."""
+    target_rate: float = 0.02
+    """Share of the net that the target net takes over each time (rejax 0.02; others
+    1)."""
+    target_updates: int = 1
+    """Updates between times (rejax 1; cleanrl 50; sb3 2500; Nature 10000)."""
     epsilon_start: float = 1.0
     """Chance of a random action at first (1)."""
     epsilon_end: float = 0.05
     """And at last (0.05)."""
-    epsilon_updates: int = 3_000
-    """Updates over which it falls (cleanrl: half the run)."""
+    epsilon_updates: int = 22_500
+    """Updates over which it falls (rejax, cleanrl: half the run)."""
     clip_reward: bool = False
     """Only the sign of a reward counts (Atari)."""
 

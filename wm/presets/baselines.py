@@ -159,17 +159,19 @@ REINFORCE: dict[str, Preset] = {
     ),
 }
 
+_PLAIN_DQN = {"act": "relu", "double": False, "dueling": False, "target_rate": 1.0}
+
 DQN: dict[str, Preset] = {
     "default": Preset(
-        schedule=_replay(8, 128, 8, 1_000, 50_000, 60_000),
-        source="ours for CartPole: rejax's ratio of updates with a hard target",
+        schedule=_replay(10, 100, 2, 5_000, 50_000, 100_000),
+        source=f"{REJAX}, CartPole",
     ),
     "cleanrl": Preset(
         agent={
+            **_PLAIN_DQN,
+            "layers": (120, 84),
             "learning_rate": 2.5e-4,
-            "error": "squared",
             "max_norm": 0.0,
-            "double": False,
             "target_updates": 50,
             "epsilon_updates": 25_000,
         },
@@ -178,35 +180,21 @@ DQN: dict[str, Preset] = {
     ),
     "sb3": Preset(
         agent={
-            "layers": (64, 64),
+            **_PLAIN_DQN,
             "learning_rate": 1e-4,
-            "double": False,
+            "error": "huber",
             "target_updates": 2_500,
             "epsilon_updates": 25_000,
         },
         schedule=_replay(1, 32, 4, 100, 1_000_000, 1_000_000),
         source=f"{SB3}, dqn.py (exploration over a tenth of 1M steps)",
     ),
-    "rejax": Preset(
-        agent={
-            "layers": (64, 64),
-            "act": "silu",
-            "learning_rate": 1e-3,
-            "error": "squared",
-            "dueling": True,
-            "target_rate": 0.02,
-            "target_updates": 1,
-            "epsilon_updates": 25_000,
-        },
-        schedule=_replay(10, 100, 2, 5_000, 50_000, 100_000),
-        source=f"{REJAX}, CartPole",
-    ),
     "nature": Preset(
         agent={
+            **_PLAIN_DQN,
             "layers": (),
             "learning_rate": 1e-4,
             "max_norm": 0.0,
-            "double": False,
             "target_updates": 250,
             "epsilon_end": 0.01,
             "epsilon_updates": 250_000,
