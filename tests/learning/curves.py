@@ -48,6 +48,7 @@ def train(
     loop = loop_of(agent, Schedule(**{**agent.schedule, **(schedule or {})}))
     batched = batch(env)
     chunks = (loop.schedule.total // loop.chunk_steps - loop.prefill_chunks) // 20 * 20
+    assert chunks > 0, "fewer than 20 chunks"
 
     def body(state, _):
         state = loop.one_chunk(batched, state)

@@ -134,6 +134,13 @@ def test_ppo_without_room_to_move_does_not():
     assert curves.train("ppo", CARTPOLE, clip=0.0).best <= 40
 
 
+def test_ppo_learns_catch_from_pixels():
+    """One seed: 1.00 (random -0.6, best 1)."""
+    schedule = {"total": 20_000, "envs": 16, "chunk": 50}
+    settings = {"layers": (), "shared": True, "seeds": 1, "schedule": schedule}
+    assert curves.train("ppo", "pixels/catch", **settings).scores.min() >= 0.9
+
+
 def test_a2c_learns_cartpole():
     """39 / 119 / 234 / 356 / 319, best 356; evaluated 248, 500, 251, 463, 453."""
     assert curves.train("a2c", CARTPOLE).best >= 250
