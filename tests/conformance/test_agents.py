@@ -65,10 +65,29 @@ EVERY_STEP = Schedule(
     total=64, envs=2, chunk=2, updates=1, prefill=0, log_steps=24, replay=120
 )
 
+
+def baseline(system, **settings):
+    return lambda spec: wm.agent(system, spec, **{"layers": (4,), **settings})
+
+
+ROLLOUT = Schedule(
+    total=64, envs=2, chunk=6, updates=1, prefill=0, log_steps=24, replay=120
+)
+COUNTER, POINT = "probe/step_counter", "probe/hidden_point"
+SCALED = {"normalize_observation": True, "normalize_reward": True}
+PARTS = {"epochs": 2, "minibatches": 3}
+
 AGENTS = {
     "q_learning": Case(named("q_learning"), Toll(), EVERY_STEP),
     "dyna_q": Case(named("dyna_q"), "grid/blocking", EVERY_STEP),
     "prioritized_sweeping": Case(named("prioritized_sweeping"), Toll(), EVERY_STEP),
+    "dqn": Case(baseline("dqn", steps=2), COUNTER),
+    "reinforce": Case(baseline("reinforce"), COUNTER, ROLLOUT),
+    "a2c": Case(baseline("a2c", normalize_observation=True), COUNTER, ROLLOUT),
+    "ppo discrete": Case(baseline("ppo", **PARTS, shared=True), COUNTER, ROLLOUT),
+    "ppo continuous": Case(baseline("ppo", **PARTS, **SCALED), POINT, ROLLOUT),
+    "ppo squashed": Case(baseline("ppo", **PARTS, form="tanh"), POINT, ROLLOUT),
+    "sac": Case(baseline("sac"), POINT),
     "toy": Case(Toy, "probe/step_counter"),
     "dreamer_v3 discrete": Case(dreamer_v3, "probe/step_counter"),
     "dreamer_v3 continuous": Case(dreamer_v3, "probe/hidden_point"),

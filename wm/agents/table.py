@@ -18,6 +18,30 @@ AGENTS: dict[str, Entry] = {
         description="backups of a tabular model in order of urgency "
         "(Peng & Williams 1993)",
     ),
+    "dqn": Entry(
+        target="wm.agents.dqn:DQN",
+        description="values of actions from a net and replay; double, dueling, n-step "
+        "(Mnih et al. 2015)",
+    ),
+    "reinforce": Entry(
+        target="wm.agents.reinforce:Reinforce",
+        description="policy gradient with Monte Carlo returns (Williams 1992)",
+    ),
+    "a2c": Entry(
+        target="wm.agents.a2c:A2C",
+        description="policy gradient with a critic, one step per rollout "
+        "(Mnih et al. 2016)",
+    ),
+    "ppo": Entry(
+        target="wm.agents.ppo:PPO",
+        description="clipped policy gradient, several epochs per rollout "
+        "(Schulman et al. 2017)",
+    ),
+    "sac": Entry(
+        target="wm.agents.sac:SAC",
+        description="continuous actions from replay with an entropy bonus "
+        "(Haarnoja et al. 2018)",
+    ),
     "dreamer_v3": Entry(
         target="wm.agents.dreamer_v3:DreamerV3",
         description="actor-critic in the imagination of a categorical RSSM "

@@ -43,6 +43,16 @@ def truncated_normal(
     return init
 
 
+def orthogonal(scale: float = 1.0) -> Initializer:
+    """`scale` times a random matrix with orthonormal rows or columns; a convolution's
+    kernel counts as the matrix of its last axis against all others.
+
+    Source: Saxe et al. 2014.
+    """
+    draw = jax.nn.initializers.orthogonal(scale)
+    return lambda key, shape: draw(key, shape, jnp.float32)
+
+
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """Fan-in and fan-out of a kernel whose last two dimensions are in and out."""
     outside = math.prod(shape[:-2])

@@ -6,6 +6,11 @@ PRESETS: dict[str, str] = {
     "q_learning": "wm.presets.tabular:Q_LEARNING",
     "dyna_q": "wm.presets.tabular:DYNA_Q",
     "prioritized_sweeping": "wm.presets.tabular:PRIORITIZED_SWEEPING",
+    "dqn": "wm.presets.baselines:DQN",
+    "reinforce": "wm.presets.baselines:REINFORCE",
+    "a2c": "wm.presets.baselines:A2C",
+    "ppo": "wm.presets.baselines:PPO",
+    "sac": "wm.presets.baselines:SAC",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
 }
 """`module:attribute` of a mapping from name to `Preset`, by system."""
