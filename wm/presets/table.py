@@ -6,6 +6,7 @@ PRESETS: dict[str, str] = {
     "q_learning": "wm.presets.tabular:Q_LEARNING",
     "dyna_q": "wm.presets.tabular:DYNA_Q",
     "prioritized_sweeping": "wm.presets.tabular:PRIORITIZED_SWEEPING",
+    "mpc": "wm.presets.mpc:PRESETS",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
 }
 """`module:attribute` of a mapping from name to `Preset`, by system."""
