@@ -54,7 +54,7 @@ def regret(make, size=1, starts=16, seed=0):
 
 @functools.cache
 def quadratic(T=50):
-    """H `[T, T]`, G `[T, 2]`, C `[2, 2]` with cost uᵀHu + 2 uᵀGx + xᵀCx of one point."""
+    """H `[T, T]`, G `[T, 2]`, C `[2, 2]`: one point costs uᵀHu + 2 uᵀGx + xᵀCx."""
     A, B = np.array([[1, 0.1], [0, 1]]), np.array([0.02, 0.4])
     free, forced, columns = [], [], np.zeros((2, T))
     power = np.eye(2)
