@@ -42,7 +42,7 @@ class Dice(Node):
 
 def observed(env, rows=3, seed=0):
     model = rules(env)
-    opened = wm.batch(wrappers.with_rules(env))
+    opened = wm.batch(wrappers.with_rules(env), "off")
     state, timestep = opened.reset(jax.random.key(seed), rows)
     key = jax.random.key(9)
     believed = model.observe({}, key, model.start({}, rows), None, timestep)

@@ -15,6 +15,7 @@ from tests.planners.small import (
     Target,
     known_maze,
     steps_to_goal,
+    values,
 )
 from wm.models.rules import rules
 from wm.planners.cem import ICEM, PETS, PLANET, CEMConfig, cem, icem
@@ -26,7 +27,7 @@ from wm.planners.shooting import ShootingConfig, shooting
 
 change = dataclasses.replace
 SMALL = change(PETS, horizon=3, samples=100, elites=10, iterations=8)
-SHORT = change(ICEM, horizon=3, samples=60)
+SHORT = change(ICEM, horizon=3, samples=100, iterations=5, beta=0.0)
 GOAL = jnp.array([[0.3, -0.6], [0.9, 0.0]])
 
 
@@ -44,7 +45,7 @@ def first_action(make, config, model=None, state=GOAL, key=KEY, objective=None):
         (icem, SHORT, 0.2),
         (mppi, MPPIConfig(3, 100, relative=True, temperature=0.1, blend=1.0), 0.1),
         (shooting, ShootingConfig(1, 2000), 0.1),
-        (gradient, GradientConfig(3, 40, 0.05), 0.05),
+        (gradient, GradientConfig(3, 60, 0.05), 0.05),
     ],
 )
 def test_every_planner_finds_a_target(make, config, error):
@@ -169,8 +170,7 @@ def test_candidates_that_break_the_model_are_not_elite():
     ):
         _, action = first_action(make, config, model)
         assert np.isfinite(action).all()
-        # The first step of a gradient may go beyond, where it has no direction.
-        assert action[:, 0].max() <= (0.35 if make is gradient else 0.2)
+        assert action[:, 0].max() <= 0.2
 
 
 def test_where_everything_breaks_a_plan_is_still_finite():
@@ -194,7 +194,7 @@ def test_weights_by_hand():
 
 def test_mppi_without_temperature_plays_the_best_sample():
     config = MPPIConfig(1, 50, None, 1, 1e-6, sigma=0.5, blend=1.0, bounds="clip")
-    carry, action = first_action(mppi, config)
+    _, action = first_action(mppi, config)
     noise = jax.random.split(KEY, 1)[0]
     noise = jax.random.normal(jax.random.split(noise, 3)[0], (2, 50, 1, 2))
     drawn = np.clip(0.5 * np.asarray(noise), -1, 1)[:, :, 0]
@@ -252,7 +252,7 @@ def test_planners_by_name():
 
 
 def test_gradients_need_continuous_actions():
-    with pytest.raises(ValueError, match="planner must be cem, icem, .* are classes"):
+    with pytest.raises(ValueError, match=r"planner must be cem, icem, .* are classes"):
         gradient(Match(), discounted())
 
 
@@ -276,13 +276,19 @@ def test_gradients_need_a_model_that_has_them():
 @pytest.mark.parametrize(
     ("make", "config"),
     [
-        (cem, change(PETS, horizon=16, samples=600, elites=40, iterations=6)),
-        (icem, change(ICEM, horizon=16, samples=400, elites=20, iterations=5, beta=0.0)),
+        (cem, change(PETS, horizon=4, samples=100, elites=10, iterations=3)),
+        (icem, change(ICEM, horizon=4, samples=100, iterations=3, beta=0.0)),
+        (mppi, MPPIConfig(4, 200, iterations=3, temperature=0.05, relative=True)),
+        (shooting, ShootingConfig(4, 600)),
     ],
-)  # fmt: skip
+)
 def test_a_known_table_is_planned_through_by_the_shortest_path(make, config):
-    """From the sixth cell before the goal; the whole maze is in tests/learning."""
+    """14 moves, with the table's own values beyond four steps. Without them nothing is
+    in sight."""
     model, params, moves = known_maze(wm.env("grid/dyna_maze"))
-    moves = moves._replace(start=26)
-    policy = make(model, discounted(0.95), config)
-    assert steps_to_goal(policy, params, moves) == 10
+    worth = values(moves, 0.95)
+    tail = lambda params, state: worth[state.state] * state.alive
+    policy = make(model, discounted(0.95, tail), config)
+    assert steps_to_goal(policy, params, moves) == 14
+    blind = make(model, discounted(0.95), config)
+    assert steps_to_goal(blind, params, moves, limit=20) == 20

@@ -90,7 +90,7 @@ def test_cut_normals_stay_inside_without_a_clip(center):
     noise = jax.random.normal(KEY, (1, 100_000, 1, 1))
     drawn = np.asarray(BOX.draw(moments, noise, True))
     assert np.abs(drawn).max() <= 1
-    assert len(np.unique(drawn)) > 90_000
+    assert (np.abs(drawn) == 1).mean() < 1e-3
     # At ±2 of a deviation that reaches from the center to the bound at 2.
     assert np.abs(drawn - center).max() == pytest.approx(1 - abs(center), abs=1e-4)
 
@@ -139,5 +139,5 @@ def test_plans_move_on_by_one():
 
 def test_two_players_are_refused():
     spec = EnvSpec(ArraySpec((3,)), COIN.action, name="chess", players=2)
-    with pytest.raises(ValueError, match="players must be 1 .* got 2"):
+    with pytest.raises(ValueError, match=r"players must be 1 .* got 2"):
         space_of(spec)

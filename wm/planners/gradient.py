@@ -1,8 +1,9 @@
 """Planning by gradient: improve an action sequence by the model's own derivatives.
 
 Adam ascends the objective from the plan of the step before; actions are put back into
-the box after every step. Where the objective is smooth and has one top this needs far
-fewer rollouts than sampling; where it has many, it stays on the nearest.
+the box after every step, and the best plan met is played. Where the objective is smooth
+and has one top this needs far fewer rollouts than sampling; where it has many, it stays
+on the nearest.
 
 Sources: Henaff et al. 2017; Bharadhwaj et al. 2020, whose Adam it is. Nothing here was
 published as settings to reproduce.
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from wm.ops.trees import where_rows
 from wm.planners.sequences import (
     Objective,
     Space,
@@ -80,35 +82,50 @@ class GradientPlanner(NamedTuple):
         random = jax.random.uniform(key_start, shape, minval=-1.0)
         plans = jnp.concatenate([center[:, None], random], 1)
         optimizer = optax.adam(config.rate)
+        value = jax.value_and_grad(self._total, has_aux=True)
 
         def climb(loop, key):
-            plans, memory = loop
-            slope = jax.grad(self._total)(plans, params, key, x)
+            plans, memory, best = loop
+            (_, scores), slope = value(plans, params, key, x)
+            best = better(best, plans, scores)
             # A rollout that diverged gives no direction.
             slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
             change, memory = optimizer.update(-slope, memory)
             moved: Any = optax.apply_updates(plans, change)
-            return (jnp.clip(moved, -1.0, 1.0), memory), None
+            return (jnp.clip(moved, -1.0, 1.0), memory, best), None
 
-        loop = (plans, optimizer.init(plans))
+        best = Best(center, jnp.full(B, -jnp.inf))
+        loop = (plans, optimizer.init(plans), best)
         keys = jax.random.split(key_climb, config.iterations)
-        (plans, _), _ = jax.lax.scan(climb, loop, keys)
-        best = jnp.zeros(B, jnp.int32)
-        if config.samples > 1:
-            best = jnp.argmax(self._scores(plans, params, key_score, x), -1)
-        plan = plans[jnp.arange(B), best]
+        (plans, _, best), _ = jax.lax.scan(climb, loop, keys)
+        _, scores = self._total(plans, params, key_score, x)
+        plan = better(best, plans, scores).plan
         return shifted(plan, plan[:, -1:]), self.space.pick(plan, None), {}
 
-    def _scores(self, plans: jax.Array, params: Params, key: Key, x: Tree) -> jax.Array:
-        actions = self.space.playable(plans)
-        return evaluate(
-            self.model, self.objective, params, key, x, actions, self.config.particles
+    def _total(self, plans: jax.Array, params: Params, key: Key, x: Tree):
+        """Sum over rows and sequences, none of which depends on another; and scores."""
+        actions, particles = self.space.playable(plans), self.config.particles
+        scores = evaluate(
+            self.model, self.objective, params, key, x, actions, particles
         )
+        return jnp.where(jnp.isfinite(scores), scores, 0.0).sum(), scores
 
-    def _total(self, plans: jax.Array, params: Params, key: Key, x: Tree) -> jax.Array:
-        """Sum over rows and sequences: none depends on another."""
-        scores = self._scores(plans, params, key, x)
-        return jnp.where(jnp.isfinite(scores), scores, 0.0).sum()
+
+class Best(NamedTuple):
+    """The best plan met so far."""
+
+    plan: jax.Array
+    """`[B, H, F]`."""
+    score: jax.Array
+    """`[B]`."""
+
+
+def better(best: Best, plans: jax.Array, scores: jax.Array) -> Best:
+    """The best of `best` and `plans` `[B, N, H, F]`; where equal, the newer."""
+    index = jnp.argmax(scores, -1)
+    rows = jnp.arange(len(index))
+    new = Best(plans[rows, index], scores[rows, index])
+    return where_rows((new.score >= best.score) & (new.score > -jnp.inf), new, best)
 
 
 def gradient(
