@@ -188,7 +188,7 @@ class Classes:
     def blank(self, batch: int, horizon: int) -> jax.Array:
         """All equally likely."""
         shape = (batch, horizon, self.size, self.classes)
-        return jnp.full(shape, 1 / self.classes)
+        return jnp.full(shape, 1 / self.classes, jnp.float32)
 
     def around(self, center: jax.Array, width: float) -> Moments:
         """Probabilities with a share of `width`, at most 1, for the uniform ones."""
