@@ -69,7 +69,8 @@ def test_mppi_regulates_six_points():
 
 
 def test_gradients_regulate_best_where_all_is_smooth():
-    """One point 27.0 %, six 26.4 %, where random shooting has 273 % and CEM 50 %."""
+    """One point 30.9 %, six 31.6 %, where random shooting has 273 % and CEM 50 %. The
+    last plan in place of the best one met: 27.0 % and 26.4 %."""
     found = regret(of(gradient, GradientConfig()), 6)
     assert found <= 0.4
     assert found < regret(of(shooting, ShootingConfig(20, 2000)), 6)
