@@ -198,6 +198,7 @@ def env_options(name: str) -> dict[str, Option]:
 
 
 def _parameters(name: str) -> list[inspect.Parameter]:
+    from wm.envs.registry import is_host
     from wm.envs.table import ENVS
 
     entry = lookup(ENVS, name, "environment", "wm list envs")
@@ -206,12 +207,19 @@ def _parameters(name: str) -> list[inspect.Parameter]:
         signature = inspect.signature(factory, eval_str=True)
     except NameError:  # an annotation that only type checkers can resolve
         signature = inspect.signature(factory)
-    return [
+    found = [
         parameter
         for parameter in signature.parameters.values()
         if parameter.name not in entry.options
         and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
+    return found if is_host(name) else [*found, RULES]
+
+
+RULES = inspect.Parameter(
+    "rules", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool
+)
+"""The option that every environment on the device has; see `registry.make`."""
 
 
 def _hint(parameter: inspect.Parameter) -> Any:
@@ -324,6 +332,7 @@ def _help_fields(env: str, preset: Mapping[str, Any]) -> list[tuple[str, Any, An
     text = load(env, ENVS[env]).__doc__ or ""
     parsed = docstring_parser.parse(text)
     meaning = {one.arg_name: one.description or "" for one in parsed.params}
+    meaning["rules"] = "Open them to agents that plan on them."
     found = []
     for parameter in _parameters(env):
         help_text = tyro.conf.arg(help=meaning.get(parameter.name, ""))

@@ -87,6 +87,9 @@ class EnvSpec:
     """`(observation, action, next_observation) -> f32[]`, where the task says it."""
     terminal_fn: Callable | None = None
     """`(observation, action, next_observation) -> bool[]`, likewise."""
+    rules: Any = dataclasses.field(default=None, compare=False, repr=False)
+    """The `Env` itself, where `TimeStep.private` is its state and an agent may plan on
+    it (`models.rules`)."""
 
     def __hash__(self):
         leaves, structure = jax.tree.flatten(self.observation)

@@ -48,13 +48,21 @@ class Case(NamedTuple):
     schedule: Schedule = SCHEDULE
 
 
-def dreamer_v3(spec):
+def dreamer_v3(spec, **changes):
     from wm.agents.dreamer_v3 import DreamerV3
 
     small = {"deter": 16, "hidden": 8, "units": 8, "groups": 2, "blocks": 2}
     small |= {"bins": 15, "imagine_length": 3, "vector_layers": 1, "prior_layers": 1}
     small |= {"actor_layers": 1, "critic_layers": 1}
-    return DreamerV3(spec, dataclasses.replace(DreamerV3.Config(), **small))
+    return DreamerV3(spec, dataclasses.replace(DreamerV3.Config(), **small | changes))
+
+
+def planning(spec):
+    """The same, acting by iCEM in its model."""
+    from wm.planners.choice import Planning
+
+    icem = dataclasses.replace(Planning().icem, horizon=3, samples=8, elites=4)
+    return dreamer_v3(spec, planner="icem", plan=Planning(icem=icem))
 
 
 def named(system):
@@ -91,6 +99,7 @@ AGENTS = {
     "toy": Case(Toy, "probe/step_counter"),
     "dreamer_v3 discrete": Case(dreamer_v3, "probe/step_counter"),
     "dreamer_v3 continuous": Case(dreamer_v3, "probe/hidden_point"),
+    "dreamer_v3 planner": Case(planning, "probe/hidden_point"),
 }
 
 

@@ -16,7 +16,11 @@ from wm.envs.registry import is_host
 ROWS, STEPS = 3, 40
 GYMNAX = ("CartPole-v1", "Pendulum-v1", "FrozenLake-misc")
 CHEAP = (
-    *(name for name in ENVS if name.startswith(("probe/", "pixels/", "grid/"))),
+    *(
+        name
+        for name in ENVS
+        if name.startswith(("probe/", "pixels/", "grid/", "classic/"))
+    ),
     *(f"gymnax/{name}" for name in GYMNAX),
 )
 SLOW = (
@@ -134,5 +138,5 @@ def test_off_ends_every_row_for_good(name):
 
 def test_every_jax_environment_can_be_listed_and_host_ones_are_known():
     sources = {name.split("/")[0] for name in ENVS if not is_host(name)}
-    own = {"pixels", "probe", "grid"}
+    own = {"pixels", "probe", "grid", "classic"}
     assert sources == own | {"gymnax", "brax", "craftax", "playground"}

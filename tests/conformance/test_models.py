@@ -11,7 +11,9 @@ import pytest
 import wm
 from tests.models.tiny import CONFIG, random_like
 from wm.envs import wrappers
+from wm.envs.grid import Maze
 from wm.models.rssm import RSSM
+from wm.models.rules import rules
 from wm.models.table import TableModel, record
 from wm.types import ArraySpec, EnvSpec, TimeStep, WorldModel
 
@@ -36,7 +38,13 @@ def rssm(config, spec):
     return model, random_like(model.init(jax.random.key(0)))
 
 
+def maze(time_limit):
+    """The rules of the Dyna maze."""
+    return rules(Maze(time_limit=time_limit)), {"model": {}}
+
+
 MODELS = {
+    "rules": functools.partial(maze, 1000),
     "rssm": functools.partial(rssm, CONFIG, VECTOR),
     "rssm of 2023": functools.partial(rssm, NORM, VECTOR),
     "table": functools.partial(table, GRID),
@@ -64,7 +72,16 @@ def seen(model, key, rows=ROWS):
         is_first=jnp.arange(rows) == 0,
         is_last=jnp.zeros(rows, bool),
         legal=jnp.ones((rows, 4), bool) if model.spec.legal else None,
+        private=begun(model, observation),
     )
+
+
+def begun(model, cells):
+    """States of the rules in the cells that are seen; None for other models."""
+    if not hasattr(model, "env"):
+        return None
+    state, _ = model.env.reset(jax.random.key(0))
+    return jax.vmap(lambda cell: state.replace(cell=cell))(cells)
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wm.ops.noise import inverse_cdf, normal, uniform
+from wm.ops.noise import colored_normal, inverse_cdf, normal, uniform
 
 
 @pytest.mark.parametrize("draw", [uniform, normal])
@@ -57,3 +57,39 @@ def test_frequencies_match_probabilities(classes):
     share = jnp.bincount(index, length=classes) / 20_000
     expected = 0.9 * jax.nn.softmax(logits) + 0.1 / classes
     np.testing.assert_allclose(share, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("beta", "deviation", "correlation"),
+    [(0.0, 1.03, 0.0), (1.0, 1.08, 0.56), (2.0, 1.15, 0.88), (3.5, 1.20, 0.97)],
+)
+def test_colored_noise_has_the_spread_and_memory_of_the_package(
+    beta, deviation, correlation
+):
+    """Figures of the package colorednoise at 30 steps, 1e5 rows."""
+    noise = np.asarray(colored_normal(jax.random.key(0), (100_000, 30), beta))
+    assert abs(noise.std() - deviation) < 0.01
+    assert abs(noise.mean()) < 0.02
+    neighbours = (noise[:, :-1] * noise[:, 1:]).mean() / noise.var()
+    assert abs(neighbours - correlation) < 0.01
+
+
+def test_colored_noise_of_two_steps_by_hand():
+    """T = 2: constant a √2 s₀, alternating ± b √2 s₁; σ = 2 · (s₁ / 2) / 2 = s₁ / 2,
+    and the clip makes s₀ = s₁: the steps are √2 a ± √2 b."""
+    given = jnp.array([[[0.3, 0.5]], [[9.0, 9.0]]])
+    noise = colored_normal(given, (1, 2), 2.0)
+    np.testing.assert_allclose(noise, np.sqrt(2) * np.array([[0.8, -0.2]]), rtol=1e-6)
+
+
+def test_one_step_of_colored_noise_is_a_normal():
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(
+        colored_normal(key, (5, 1), 2.0), jax.random.normal(key, (5, 1))
+    )
+
+
+def test_white_rows_have_a_standard_deviation_of_one_within():
+    noise = np.asarray(colored_normal(jax.random.key(1), (50_000, 12), 2.5))
+    within = ((noise - noise.mean(1, keepdims=True)) ** 2).mean()
+    assert abs(within - 1) < 0.01

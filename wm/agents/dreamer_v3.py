@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from wm.agents.dreamer_v3_config import Config
-from wm.agents.dreamer_v3_parts import behavior, optimizer
+from wm.agents.dreamer_v3_parts import behavior, optimizer, planning
 from wm.behaviors.actor_critic import Dream
 from wm.data.host_replay import HostReplay
 from wm.data.replay import Replay
@@ -93,12 +93,17 @@ class DreamerV3:
 
         Raises:
           UserError: an observation or action that the nets cannot take.
+          ValueError: a planner that does not fit the actions.
         """
         self.spec = spec
         self.config = config = config or Config()
         self.model = RSSM(spec, config)
         self.behavior = behavior(spec, config, self.model)
         self.optimizer = optimizer(config)
+        self._explorer = self._player = self.behavior.actor
+        if config.planner != "none":
+            parts = config, self.model, self.behavior
+            self._explorer, self._player = (planning(*parts, x) for x in (True, False))
 
     def init(self, key: Key) -> State:
         """Fresh parameters; the slow critic starts equal to the critic."""
@@ -117,26 +122,30 @@ class DreamerV3:
         )
 
     def actor(self, state: State) -> Params:
-        """What acting needs: the nets that observe, and the actor."""
-        model = state.params["model"]
-        names = ("encoder", "core", "prior", "posterior", "start")
+        """What acting needs: the nets that observe, and the actor; of a planner the
+        nets that predict, and the critic."""
+        model, head = state.params["model"], "actor"
+        names = ["encoder", "core", "prior", "posterior", "start"]
+        if self.config.planner != "none":
+            names, head = [*names, "reward", "continue"], "critic"
         return {
             "model": {name: model[name] for name in names if name in model},
-            "policy": {"actor": state.params["policy"]["actor"]},
+            "policy": {head: state.params["policy"][head]},
         }
 
     def start(self, actor: Params, batch: int) -> Tree:
         """Fresh (model state, previous action, policy memory)."""
-        return act_in(self.model, self.behavior.actor).start(actor, batch)
+        return act_in(self.model, self._player).start(actor, batch)
 
     def act(
         self, actor: Params, key: Key, carry: Tree, timestep: TimeStep, mode: Mode
     ) -> tuple[Tree, jax.Array, dict[str, Tree]]:
-        """Observe and sample an action, in every mode.
+        """Observe and sample an action, or plan one; alike in every mode, but for the
+        noise on plans, of which `eval` has none.
 
         `extras["latent"]` is the model state after `timestep`, as replay stores it.
         """
-        policy = act_in(self.model, self.behavior.actor)
+        policy = act_in(self.model, self._player if mode == "eval" else self._explorer)
         carry, action, extras = policy.act(actor, key, carry, timestep)
         return carry, action, extras | {"latent": pack(carry[0])}
 

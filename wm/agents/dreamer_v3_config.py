@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from wm.models.rssm_config import RSSMConfig, require
+from wm.planners.choice import Planning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,14 @@ class Config(RSSMConfig):
     (0.3)."""
     newest_first: bool = True
     """Train on every new sequence once before any is drawn at random (2023: no)."""
+    planner: Literal["none", "shooting", "cem", "icem", "mppi", "gradient"] = "none"
+    """Act by planning in the model, with the critic beyond the horizon (none: the actor
+    acts); actor and critic learn all the same."""
+    plan: Planning = dataclasses.field(default_factory=Planning)
+    """Settings of each planner."""
+    plan_noise: float = 0.3
+    """While training, standard deviation of noise on planned actions, of classes the
+    chance of a random one (PlaNet 0.3); not read without a planner."""
     learn_model: bool = True
     """For ablation: whether the world model learns at all."""
 
@@ -85,7 +94,8 @@ class Config(RSSMConfig):
             require(name, 0 <= getattr(self, name) < 1, "in [0, 1)", self)
         for name in ("entropy", "warmup_steps", "slow_regularizer", "policy_scale"):
             require(name, getattr(self, name) >= 0, "at least 0", self)
-        for name in ("value_scale", "replay_value_scale", "actor_outscale"):
+        names = ("value_scale", "replay_value_scale", "actor_outscale", "plan_noise")
+        for name in names:
             require(name, getattr(self, name) >= 0, "at least 0", self)
         require(
             "behavior_learning_rate", self.behavior_learning_rate > 0, "positive", self

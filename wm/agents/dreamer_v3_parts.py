@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from wm.agents.dreamer_v3_config import Config
@@ -15,7 +17,9 @@ from wm.models.rssm_config import scalar_bins
 from wm.nets import heads
 from wm.ops import optimizers
 from wm.ops.normalizers import PercentileScale
-from wm.types import EnvSpec
+from wm.planners.choice import planner
+from wm.planners.sequences import discounted
+from wm.types import EnvSpec, Key, Params, Policy, Tree
 
 
 def behavior(spec: EnvSpec, config: Config, model: RSSM) -> ActorCritic:
@@ -57,6 +61,59 @@ def behavior(spec: EnvSpec, config: Config, model: RSSM) -> ActorCritic:
         regularizer=config.slow_regularizer,
         pathwise=config.pathwise and not action.discrete,
     )
+
+
+def planning(
+    config: Config, model: RSSM, behavior: ActorCritic, explore: bool
+) -> Policy:
+    """A planner in the model in place of the actor.
+
+    Plans are worth their discounted rewards and the critic's value of where they end.
+
+    Raises:
+      ValueError: a planner that does not fit the actions.
+    """
+    assert config.planner != "none"
+
+    def value(params: Params, state: Tree) -> jax.Array:
+        features = model.features(state)
+        logits = behavior.critic.apply(params["policy"]["critic"], features)
+        return behavior.code.mean(logits)
+
+    objective = discounted(1 - 1 / config.horizon, value)
+    plans = planner(config.planner, config.plan, model, objective)
+    return Perturbed(plans, model, config.plan_noise) if explore else plans
+
+
+class Perturbed(NamedTuple):
+    """A policy over model states with noise on its actions.
+
+    Source: Hafner et al. 2019 (PlaNet), for continuous actions.
+    """
+
+    policy: Policy
+    model: RSSM
+    noise: float
+    """Standard deviation, or the chance of a random (legal) class."""
+
+    def start(self, params: Params, batch: int) -> Tree:
+        """The policy's."""
+        return self.policy.start(params, batch)
+
+    def act(
+        self, params: Params, key: Key, carry: Tree, x: Tree
+    ) -> tuple[Tree, jax.Array, dict[str, Tree]]:
+        """Act, then disturb."""
+        key_act, key_noise, key_coin = jax.random.split(key, 3)
+        carry, action, extras = self.policy.act(params, key_act, carry, x)
+        if not self.model.spec.action.discrete:
+            noise = self.noise * jax.random.normal(key_noise, action.shape)
+            return carry, jnp.clip(action + noise, -1.0, 1.0), extras
+        legal = self.model.legal(params, x)
+        logits = jnp.where(legal, 0.0, -jnp.inf)
+        other = jax.random.categorical(key_noise, logits).astype(action.dtype)
+        coin = jax.random.bernoulli(key_coin, min(self.noise, 1.0), action.shape)
+        return carry, jnp.where(coin, other, action), extras
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:

@@ -42,6 +42,11 @@ AGENTS: dict[str, Entry] = {
         description="continuous actions from replay with an entropy bonus "
         "(Haarnoja et al. 2018)",
     ),
+    "mpc": Entry(
+        target="wm.agents.mpc:MPC",
+        description="planning on the true rules, nothing learned: CEM, iCEM, MPPI, "
+        "random shooting, gradients",
+    ),
     "dreamer_v3": Entry(
         target="wm.agents.dreamer_v3:DreamerV3",
         description="actor-critic in the imagination of a categorical RSSM "

@@ -10,11 +10,12 @@ from wm.errors import UserError
 from wm.table import Entry, load, lookup, missing_extra, unknown
 
 
-def make(name: str, /, **options: Any) -> Any:
+def make(name: str, /, rules: bool = False, **options: Any) -> Any:
     """The environment called `source/task`.
 
     Args:
       name: a name of `wm list envs`.
+      rules: open them, for agents that plan on them; not for host environments.
       **options: of that environment (`size=64`); host environments take `num_envs`
         and `seed`.
 
@@ -27,10 +28,17 @@ def make(name: str, /, **options: Any) -> Any:
     entry = lookup(ENVS, name, "environment", "wm list envs")
     factory = load(name, entry)
     check_options(name, factory, entry, options)
+    if rules and is_host(name):
+        raise UserError(f"rules must be false, got true: {name} runs on the host")
     try:
-        return factory(**entry.options, **options)
+        env = factory(**entry.options, **options)
     except ImportError as error:
         raise missing_extra(name, entry.extra, error) from error
+    if not rules:
+        return env
+    from wm.envs.wrappers import with_rules
+
+    return with_rules(env)
 
 
 def is_host(name: str) -> bool:

@@ -26,6 +26,16 @@ for _task, _line in {
 }.items():
     ENVS[f"grid/{_task}"] = Entry("wm.envs.grid:make", _line, options={"name": _task})
 
+for _task, _line in {
+    "pendulum": "swing up and hold a pendulum, gym's constants",
+    "cartpole": "balance a pole on a cart, gym's constants",
+    "cartpole_swingup": "swing a pole up with a cart, PILCO's constants",
+    "pendulum_swingup": "swing up a pendulum, PILCO's constants",
+}.items():
+    ENVS[f"classic/{_task}"] = Entry(
+        "wm.envs.classic:make", _line, options={"name": _task}
+    )
+
 _own("pixels/catch", "wm.envs.pixels:make_catch", "catch a falling ball, from pixels")
 
 _own(
@@ -41,6 +51,12 @@ _own(
 _own("probe/sparse_point", "wm.envs.probe:SparsePoint", "reach and hold, sparse reward")
 _own("probe/recall", "wm.envs.probe:Recall", "remember a cue for two steps")
 _own("probe/chain20", "wm.envs.probe:Chain20", "explore 20 cells without a reward")
+_own(
+    "probe/double_integrator",
+    "wm.envs.probe_control:make_double_integrator",
+    "bring points to rest, best return known",
+)
+_own("probe/lqr", "wm.envs.probe_control:LQR", "linear and quadratic, closed form")
 for _task, _line in {
     "constant": "learn a constant value",
     "observed": "learn a value that depends on the observation",

@@ -88,6 +88,7 @@ class ActionRepeat(Node):
         limit = spec.time_limit
         return dataclasses.replace(
             spec,
+            rules=None,
             time_limit=None if limit is None else math.ceil(limit / self.repeat),
             action_repeat=spec.action_repeat * self.repeat,
         )
@@ -146,7 +147,7 @@ class StickyActions(Node):
     def spec(self) -> EnvSpec:
         """The inner one without known returns, which were those of exact control."""
         return dataclasses.replace(
-            self.env.spec, random_return=None, optimal_return=None
+            self.env.spec, random_return=None, optimal_return=None, rules=None
         )
 
     def reset(self, key: Key) -> tuple[StickyState, TimeStep]:
@@ -178,6 +179,41 @@ def sticky_actions(env: Any, probability: float = 0.25) -> StickyActions:
     if not 0.0 <= probability < 1.0:
         raise ValueError(f"probability must be in [0, 1), got {probability}")
     return StickyActions(env=env, probability=float(probability))
+
+
+class WithRules(Node):
+    """Shows its state to those who plan; built by `with_rules`."""
+
+    env: Any
+
+    @property
+    def autoreset(self) -> str:
+        """The inner one's."""
+        return autoreset_of(self.env)
+
+    @property
+    def spec(self) -> EnvSpec:
+        """The inner one with itself as `rules`."""
+        return dataclasses.replace(self.env.spec, rules=self.env)
+
+    def reset(self, key: Key) -> tuple[Tree, TimeStep]:
+        """The inner reset, its state in `private`."""
+        state, timestep = self.env.reset(key)
+        return state, timestep._replace(private=state)
+
+    def step(self, state: Tree, action: jax.Array) -> tuple[Tree, TimeStep]:
+        """The inner step, its state in `private`."""
+        state, timestep = self.env.step(state, action)
+        return state, timestep._replace(private=state)
+
+
+def with_rules(env: Any) -> WithRules:
+    """Open the rules of `env`: `TimeStep.private` is its state, `EnvSpec.rules` itself.
+
+    Agents that plan on the rules need it; others learn as before, since `private` is
+    not stored. Wrappers that change the dynamics go inside.
+    """
+    return WithRules(env=env)
 
 
 class Observed(Node):

@@ -6,9 +6,12 @@ can then draw all its noise at once, and a test can force an outcome.
 
 from __future__ import annotations
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from wm.types import Key
 
@@ -24,6 +27,41 @@ def uniform(key: Key, shape: tuple[int, ...]) -> jax.Array:
 def normal(key: Key, shape: tuple[int, ...]) -> jax.Array:
     """Standard normal noise, f32 `shape`; `key` itself if it is such an array."""
     return key if _is_noise(key, shape) else jax.random.normal(key, shape)
+
+
+def colored_normal(key: Key, shape: tuple[int, ...], beta: float) -> jax.Array:
+    """Normal noise f32 `shape`; along the last axis its power is frequency^−beta.
+
+    White noise is shaped in the frequency domain. The constant part is not counted in
+    the normaliser, as in the package that iCEM calls: within a row the standard
+    deviation is 1, over rows it is more (1.03, 1.08, 1.15, 1.20 for beta 0, 1, 2, 3.5
+    and 30 steps).
+
+    Args:
+      key: consumed; or standard normals `[2, …, T // 2 + 1]`.
+      shape: time last.
+      beta: 0 white, 1 pink, 2 red.
+
+    Source: Timmer & König 1995; python package colorednoise 1.1 (clipped at 1 / T).
+    """
+    T = shape[-1]
+    if T == 1:
+        return normal(key, shape)
+    frequency = np.fft.rfftfreq(T)
+    scale = np.maximum(frequency, 1 / T) ** (-beta / 2)
+    weight = scale[1:].copy()
+    if T % 2 == 0:
+        weight[-1] /= 2
+    sigma = 2 * np.sqrt(np.sum(weight**2)) / T
+    real, imaginary = normal(key, (2, *shape[:-1], len(frequency)))
+    # Parts without a phase: the constant, and of even lengths the fastest.
+    alone = np.zeros(len(frequency), bool)
+    alone[0] = True
+    alone[-1] |= T % 2 == 0
+    real = jnp.where(alone, real * math.sqrt(2), real)
+    imaginary = jnp.where(alone, 0.0, imaginary)
+    spectrum = jax.lax.complex(real, imaginary) * jnp.asarray(scale, jnp.float32)
+    return jnp.fft.irfft(spectrum, T) / jnp.float32(sigma)
 
 
 def inverse_cdf(key: Key, logits: jax.Array, unimix: float) -> jax.Array:

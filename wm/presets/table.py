@@ -11,6 +11,7 @@ PRESETS: dict[str, str] = {
     "a2c": "wm.presets.baselines:A2C",
     "ppo": "wm.presets.baselines:PPO",
     "sac": "wm.presets.baselines:SAC",
+    "mpc": "wm.presets.mpc:PRESETS",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
 }
 """`module:attribute` of a mapping from name to `Preset`, by system."""

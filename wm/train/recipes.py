@@ -77,10 +77,13 @@ def rebuild_agent(config: dict[str, Any], spec: Any) -> Any:
 
 
 def as_declared(default: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """JSON lists back to tuples where the default is one."""
+    """JSON lists back to tuples, and groups to dataclasses, as the default has them."""
 
     def value(name, x):
-        return _tuples(x) if isinstance(getattr(default, name, None), tuple) else x
+        declared = getattr(default, name, None)
+        if dataclasses.is_dataclass(declared):
+            return type(declared)(**as_declared(declared, x))
+        return _tuples(x) if isinstance(declared, tuple) else x
 
     return {name: value(name, x) for name, x in values.items()}
 
@@ -126,7 +129,9 @@ def spec_of(spec: Any) -> dict[str, Any]:
     fields = {
         field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)
     }
-    fields = {name: x for name, x in fields.items() if not callable(x)}
+    fields = {
+        name: x for name, x in fields.items() if not callable(x) and name != "rules"
+    }
     fields["observation"] = observation(spec.observation)
     fields["action"] = array(spec.action)
     return fields
