@@ -12,6 +12,7 @@ import wm
 from tests.models.tiny import CONFIG, random_like
 from wm.envs import wrappers
 from wm.envs.grid import Maze
+from wm.models.ensemble import Ensemble, EnsembleConfig
 from wm.models.rssm import RSSM
 from wm.models.rules import rules
 from wm.models.table import TableModel, record
@@ -43,13 +44,24 @@ def maze(time_limit):
     return rules(Maze(time_limit=time_limit)), {"model": {}}
 
 
+def ensemble(**settings):
+    config = EnsembleConfig(
+        members=2, layers=1, units=8, particles=4, learn_reward=True, **settings
+    )
+    model = Ensemble(EnvSpec(ArraySpec((3,)), ArraySpec((2,))), config)
+    return model, model.init(jax.random.key(0))
+
+
 MODELS = {
+    "ensemble": ensemble,
+    "ensemble by ts1": functools.partial(ensemble, propagation="ts1"),
+    "ensemble without noise": functools.partial(ensemble, gaussian=False),
     "rules": functools.partial(maze, 1000),
     "rssm": functools.partial(rssm, CONFIG, VECTOR),
     "rssm of 2023": functools.partial(rssm, NORM, VECTOR),
     "table": functools.partial(table, GRID),
 }
-DRAWS = {"rssm", "rssm of 2023"}
+DRAWS = {"rssm", "rssm of 2023", "ensemble", "ensemble by ts1"}
 """Models whose steps are random."""
 
 
@@ -84,6 +96,13 @@ def begun(model, cells):
     return jax.vmap(lambda cell: state.replace(cell=cell))(cells)
 
 
+def acts(model, rows=ROWS):
+    spec = model.spec.action
+    if spec.discrete:
+        return jnp.arange(rows) % 4
+    return jnp.linspace(-1, 1, rows)[:, None] * jnp.ones(spec.shape)
+
+
 @functools.cache
 def functions(model):
     def observed(params, key, state, action, timestep):
@@ -97,7 +116,7 @@ def believed(ready, key=1, rows=ROWS):
     """A state after one observation, and actions to take in it."""
     _, model, params = ready
     observe, _ = functions(model)
-    action = jnp.arange(rows) % 4
+    action = acts(model, rows)
     timestep = seen(model, jax.random.key(key), rows)
     state = model.start(params, rows)
     return observe(params, jax.random.key(key + 1), state, action, timestep), action
@@ -153,7 +172,7 @@ def test_observing_a_first_record_forgets(ready):
     _, model, params = ready
     observe, _ = functions(model)
     timestep = seen(model, jax.random.key(9))
-    action = jnp.zeros(ROWS, jnp.int32)
+    action = acts(model)
     row = lambda tree: jax.tree.map(lambda x: x[0], tree)
     used, _ = believed(ready)
     args = (action, timestep)

@@ -47,6 +47,10 @@ AGENTS: dict[str, Entry] = {
         description="planning on the true rules, nothing learned: CEM, iCEM, MPPI, "
         "random shooting, gradients",
     ),
+    "pets": Entry(
+        target="wm.agents.pets:PETS",
+        description="CEM in an ensemble of probabilistic networks (Chua et al. 2018)",
+    ),
     "dreamer_v3": Entry(
         target="wm.agents.dreamer_v3:DreamerV3",
         description="actor-critic in the imagination of a categorical RSSM "

@@ -173,12 +173,13 @@ class Ensemble:
     def step(
         self, params: Params, key: Key, state: Particles, action: jax.Array
     ) -> tuple[Particles, Prediction]:
-        """Move every particle under the row's action.
+        """Move every particle under the row's action, clipped to [-1, 1].
 
         A row's reward and discount are those that make a discounted sum over a rollout
         the mean of the particles' sums. A particle whose reward is no number earns
         -1e6 (PETS' rule for the cost of a candidate) and ends.
         """
+        action = jnp.clip(action, -1.0, 1.0)
         observation, learned = self._move(params["model"], key, state, action)
         reward, discount = self._judge(state.observation, action, observation, learned)
         broken = jnp.isnan(reward) | ~jnp.isfinite(observation).all(-1)

@@ -33,6 +33,9 @@ class FitConfig:
     """Rows per member and step (PETS 32, MBPO 256)."""
     epochs: int = 5
     """Passes over the data per fit, at most (PETS 5)."""
+    steps: int | None = None
+    """Pass over the data until so many steps are made, whatever `epochs` says: of use
+    while a pass is a step or two."""
     weight_decay: tuple[float, ...] = ()
     """Half of it times the squared kernel, per layer, the output's last; the last
     value also serves the layers that are not named (PETS, MBPO: per task)."""
@@ -47,11 +50,11 @@ class FitConfig:
     """Least relative improvement that counts (MBPO 0.01)."""
 
     def __post_init__(self):
-        for name in ("learning_rate", "batch_size", "epochs", "holdout_rows"):
-            if not getattr(self, name) > 0:
-                raise UserError(
-                    f"--agent.fit.{name} must be above 0, got {getattr(self, name)}"
-                )
+        positive = ("learning_rate", "batch_size", "epochs", "holdout_rows", "steps")
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"--agent.fit.{name} must be above 0, got {value}")
         if not 0 <= self.holdout < 1:
             raise UserError(
                 f"--agent.fit.holdout must be in [0, 1), got {self.holdout}"
@@ -144,6 +147,7 @@ def fit(
     params = {**params, "stats": statistics(model, data)}
     rows, held = split(config, key_rows, data)
     training = data.count - held
+    batches = -(-training // config.batch_size)
     N, E = data.order.shape[0], model.config.members
     boot = jax.random.randint(key_boot, (E, N), 0, jnp.maximum(training, 1))
     members = rows[jnp.minimum(held + boot, N - 1)]
@@ -158,7 +162,10 @@ def fit(
         return Progress(learned, state, best, least, stale, now.epoch + 1, loss)
 
     def unfinished(now: Progress) -> jax.Array:
-        go_on = (now.epoch < config.epochs) & (data.count > 1)
+        go_on = now.epoch < config.epochs
+        if config.steps is not None:
+            go_on = now.epoch * batches < config.steps
+        go_on &= data.count > 1
         patience = config.patience
         return go_on if patience is None else go_on & (now.stale <= patience)
 

@@ -12,6 +12,7 @@ PRESETS: dict[str, str] = {
     "ppo": "wm.presets.baselines:PPO",
     "sac": "wm.presets.baselines:SAC",
     "mpc": "wm.presets.mpc:PRESETS",
+    "pets": "wm.presets.pets:PETS",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
 }
 """`module:attribute` of a mapping from name to `Preset`, by system."""
