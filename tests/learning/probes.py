@@ -43,13 +43,13 @@ PROBES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "gymnax/CartPole-v1": (
         {
-            "learning_rate": 1e-3,
+            "learning_rate": 5e-4,
             "imagine_length": 15,
             "horizon": 100.0,
             "entropy": 0.003,
         },
         {
-            "total": 24_000,
+            "total": 28_000,
             "batch_length": 16,
             "train_ratio": 32.0,
             "eval_steps": 4_000,

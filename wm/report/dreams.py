@@ -89,6 +89,8 @@ def _compute(path: Path, step: int, seed: int) -> Night | str:
         return "No dream: this system learns no world model."
     if not hasattr(model, "decode"):
         return "No dream: this world model does not predict observations."
+    if all(array.discrete for array in jax.tree.leaves(run.env.spec.observation)):
+        return "No dream: observations are numbers of states, which show nothing."
     state = run.state(seed)
     key_play, key_dream = jax.random.split(jax.random.key(seed))
     steps, valid = play(

@@ -20,7 +20,14 @@ from wm.report.markup import (
 )
 from wm.report.plots import Line, number
 from wm.report.ruler import ruler
-from wm.report.summary import Summary, evaluations, published_rows, returns, split
+from wm.report.summary import (
+    Summary,
+    evaluations,
+    lengths,
+    published_rows,
+    returns,
+    split,
+)
 
 PROTOCOL = (
     "Published numbers follow their own protocols: DreamerV3 reports training episodes "
@@ -89,6 +96,10 @@ def _tiles(summary: Summary) -> list[tuple[str, object, object]]:
     frames = ""
     if summary.frames_per_step > 1:
         frames = f"{summary.frames:,} frames"
+    played = summary.record.scores
+    if played.length.size and lengths(summary):
+        newest = played.length[played.step == played.step.max()]
+        boxes.append(("Steps per episode", number(newest.mean()), "newest evaluation"))
     boxes.append(("Environment steps", f"{summary.record.steps:,}", frames))
     boxes.append(("Time", duration(summary.seconds), _speed(summary)))
     machine, _, cores = summary.hardware.partition(", ")
@@ -123,16 +134,29 @@ def learning(summary: Summary, against: Sequence[str]) -> str:
         notes.append(note)
     unit = "frames (steps × action repeat)" if scale > 1 else "environment steps"
     chart = plots.curves(lines, summary.levels, unit, name="learning curves")
+    chart = f'<figure class="card">{chart}</figure>{_lengths(summary, unit)}'
     said = "Thin lines are seeds, the thick one their mean. "
     if len(summary.seeds) == 1:
         said = ""
     if against:
         said += f"{PROTOCOL} {' '.join(filter(None, notes))}"
     return (
-        f'<h2>Learning curves</h2><figure class="card">{chart}</figure>'
+        f"<h2>Learning curves</h2>{chart}"
         f'<p class="note">{text(said)} The same as numbers: '
         f'<a href="curves.csv" download>curves.csv</a>.</p>'
     )
+
+
+def _lengths(summary: Summary, unit: str) -> str:
+    """Steps per episode: where reaching a goal is all that earns, this is the score."""
+    series = list(lengths(summary).values())
+    if not series:
+        return ""
+    lines = _stretched(plots.seed_lines(series, ""), summary.frames_per_step)
+    chart = plots.curves(
+        lines, (), unit, "steps per episode", "episode lengths", (plots.PAGE_WIDTH, 2.5)
+    )
+    return f'<figure class="card">{chart}</figure>'
 
 
 def _stretched(lines: list[Line], scale: int) -> list[Line]:

@@ -15,6 +15,7 @@ from wm.report.statistics import Interval
 LEARNED = 0.9
 """A seed has learned when it is this far from random to optimal."""
 TRAINING = "episode/return"
+LENGTH = "episode/length"
 
 
 class Summary(NamedTuple):
@@ -96,7 +97,19 @@ def summarize(record: Record) -> Summary:
 
 def returns(summary: Summary) -> dict[int, Series]:
     """Training returns per seed; steps are environment steps."""
-    series = {seed: summary.record.series(TRAINING, seed) for seed in summary.seeds}
+    return training(summary, TRAINING)
+
+
+def lengths(summary: Summary) -> dict[int, Series]:
+    """Steps per training episode and seed; none where all episodes are equally long."""
+    found = training(summary, LENGTH)
+    values = [one.values for one in found.values()]
+    return found if values and np.ptp(np.concatenate(values)) else {}
+
+
+def training(summary: Summary, name: str) -> dict[int, Series]:
+    """A metric per seed, where it was logged."""
+    series = {seed: summary.record.series(name, seed) for seed in summary.seeds}
     return {seed: one for seed, one in series.items() if len(one.steps)}
 
 
