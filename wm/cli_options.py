@@ -13,6 +13,7 @@ import difflib
 import io
 import math
 import re
+import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -111,9 +112,10 @@ def convert(option: Option, texts: list[str]) -> Any:
 def fits(hint: Any, value: Any) -> bool:
     """Whether a value given in Python is of an option's type; True where unsure."""
     kinds = {int: int, float: int | float, str: str, bool: bool}
-    hints = typing.get_args(hint) or (hint,)
     if typing.get_origin(hint) is typing.Literal:
-        return value in hints
+        return value in typing.get_args(hint)
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    hints = typing.get_args(hint) if union else (hint,)
     if any(one not in kinds and one is not type(None) for one in hints):
         return True
     if isinstance(value, bool):

@@ -56,7 +56,7 @@ def test_a_time_limit_bootstraps_from_the_last_observation():
         critic["out"]["bias"] = jnp.full(1, 10.0)
     state = state.replace(target=constant, log_alpha=-jnp.inf)
     step = jax.tree.map(lambda x: x[:, 0], transitions(batches["replay"]))
-    goal = agent.target(state, jax.random.key(0), step)
+    goal = agent.learner.target(state, jax.random.key(0), step)
     cut = np.asarray(step.next_is_last)
     assert cut.any()
     np.testing.assert_allclose(np.asarray(goal)[cut], 10.0, rtol=1e-6)
@@ -88,10 +88,10 @@ def test_actions_by_mode():
 )
 def test_wrong_settings_are_one_line_that_names_them(wrong):
     ((name, value),) = wrong.items()
-    with pytest.raises(UserError, match=f"--agent.{name} must be .*got {value}"):
+    with pytest.raises(ValueError, match=f"{name} must be .*got {value}"):
         SAC.Config(**wrong)
 
 
 def test_discrete_actions_are_refused():
-    with pytest.raises(UserError, match="SAC needs continuous actions"):
+    with pytest.raises(UserError, match="actor-critic needs continuous actions"):
         SAC(EnvSpec(ArraySpec((2,)), ArraySpec((), "int32", 2), name="x"))

@@ -97,6 +97,16 @@ TINY_PETS = {
     "fit.epochs": 1,
     **{f"plan.{name}": value for name, value in PLAN.items()},
 }
+TINY_MBPO = {
+    "model.members": 2,
+    "model.elites": 2,
+    "model.layers": 1,
+    "model.units": 4,
+    "sac.layers": (4,),
+    "batch_size": 4,
+    "real_ratio": 0.5,
+    "rollouts": 4,
+}
 TINY_MPC = {
     "planner": "cem",
     **{f"plan.cem.{name}": value for name, value in PLAN.items()},
@@ -110,6 +120,9 @@ AGENTS = {
     ),
     "pets": Case(
         lambda spec: wm.agent("pets", spec, **TINY_PETS), "classic/pendulum", NO_UPDATES
+    ),
+    "mbpo": Case(
+        lambda spec: wm.agent("mbpo", spec, **TINY_MBPO), "classic/pendulum", EVERY_STEP
     ),
     "q_learning": Case(named("q_learning"), Toll(), EVERY_STEP),
     "dyna_q": Case(named("dyna_q"), "grid/blocking", EVERY_STEP),

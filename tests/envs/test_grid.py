@@ -7,7 +7,6 @@ import pytest
 
 from wm import envs
 from wm.envs import batch, grid
-from wm.errors import UserError
 
 
 def distance(name, scale=1, late=False):
@@ -98,5 +97,5 @@ def test_a_scaled_maze_has_the_same_shape():
 
 @pytest.mark.parametrize("options", [{"scale": 0}, {"time_limit": 0}])
 def test_impossible_values_are_refused(options):
-    with pytest.raises(UserError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match="at least 1, got 0"):
         envs.make("grid/shortcut", **options)

@@ -88,8 +88,8 @@ def value(agent: Any, state: Any, observation: float) -> float:
     if isinstance(agent, DQN):
         return float(agent.q(state.params, x).max())
     if isinstance(agent, SAC):
-        action = agent.distribution(state.actor, x).mode().action
-        return float(jnp.minimum(*agent.q(state.critic, x, action))[0])
+        action = agent.learner.distribution(state.actor, x).mode().action
+        return float(jnp.minimum(*agent.learner.q(state.critic, x, action))[0])
     return float(agent.nets.value(state.params, x)[0])
 
 

@@ -144,7 +144,7 @@ def test_each_member_keeps_its_best_and_stopping_counts_from_the_last_improvemen
         "bounds": {"low": jnp.full(2, float(epoch))},
     }
     zero = jnp.int32(0)
-    now = Progress(tag(-1), (), tag(-1), jnp.full(3, 1e-9), zero, zero, jnp.zeros(()))
+    now = Progress(tag(-1), (), tag(-1), jnp.full(3, 1e9), zero, zero, jnp.zeros(()))
     stale = []
     for epoch, error in enumerate(errors):
         best, least, since = ensemble_fit.kept(

@@ -51,6 +51,10 @@ AGENTS: dict[str, Entry] = {
         target="wm.agents.pets:PETS",
         description="CEM in an ensemble of probabilistic networks (Chua et al. 2018)",
     ),
+    "mbpo": Entry(
+        target="wm.agents.mbpo:MBPO",
+        description="SAC on short rollouts of an ensemble (Janner et al. 2019)",
+    ),
     "dreamer_v3": Entry(
         target="wm.agents.dreamer_v3:DreamerV3",
         description="actor-critic in the imagination of a categorical RSSM "

@@ -77,6 +77,10 @@ class EnsembleConfig:
             )
 
 
+BROKEN = -1e6
+"""What a particle earns whose prediction is no number (PETS' cost of a candidate)."""
+
+
 class Particles(Node):
     """Model state: what may be the case."""
 
@@ -176,14 +180,14 @@ class Ensemble:
         """Move every particle under the row's action, clipped to [-1, 1].
 
         A row's reward and discount are those that make a discounted sum over a rollout
-        the mean of the particles' sums. A particle whose reward is no number earns
-        -1e6 (PETS' rule for the cost of a candidate) and ends.
+        the mean of the particles' sums. A particle whose prediction is no number earns
+        `BROKEN` and ends.
         """
         action = jnp.clip(action, -1.0, 1.0)
         observation, learned = self._move(params["model"], key, state, action)
         reward, discount = self._judge(state.observation, action, observation, learned)
         broken = jnp.isnan(reward) | ~jnp.isfinite(observation).all(-1)
-        reward = jnp.where(broken, -1e6, reward)
+        reward = jnp.where(broken, BROKEN, reward)
         discount = jnp.where(broken, 0.0, discount)
         still = (state.alive[..., None] == 0) | broken[..., None]
         alive = state.alive * discount

@@ -45,7 +45,9 @@ class FitConfig:
     """Most rows held out (MBPO 5000)."""
     patience: int | None = None
     """Stop after more than so many epochs in which no member improved on the holdout;
-    each member then returns to its best. Unset: all epochs (MBPO 5)."""
+    each member then returns to its best, which may be where it began (the authors take
+    the first epoch whatever it did: a restart of Adam on a sharp likelihood can undo
+    earlier fits). Unset: all epochs (MBPO 5)."""
     improvement: float = 0.01
     """Least relative improvement that counts (MBPO 0.01)."""
 
@@ -325,7 +327,6 @@ def kept(
     if config.patience is None:
         return learned, error, now.stale
     better = (now.error - error) / jnp.maximum(now.error, 1e-30) > config.improvement
-    better |= now.epoch == 0
 
     any_better = better.any()
     best = {
