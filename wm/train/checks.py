@@ -38,17 +38,17 @@ def budget(schedule: Schedule, chunk: tuple[int, int], prefill: int) -> None:
       UserError: the prefill or a chunk is all of it, or a chunk takes too long.
     """
     T, updates = chunk
-    if prefill >= schedule.total and (updates or schedule.fit_steps):
-        raise UserError(
-            f"learning begins after {prefill:,} steps, and --steps is "
-            f"{schedule.total:,}: raise --steps, or lower --train.prefill or "
-            "--train.batch_size"
-        )
     advice = "set another --train.train_ratio, or --train.chunk and --train.updates"
     if T * schedule.envs > schedule.total:
         raise UserError(
             f"{updates:,} updates fall due every {T * schedule.envs:,} steps, and "
             f"--steps is {schedule.total:,}: {advice}"
+        )
+    if prefill >= schedule.total and (updates or schedule.fit_steps):
+        raise UserError(
+            f"learning begins after {prefill:,} steps, and --steps is "
+            f"{schedule.total:,}: raise --steps, or lower --train.prefill or "
+            "--train.batch_size"
         )
     if updates > MOST_UPDATES:
         raise UserError(
