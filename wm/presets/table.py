@@ -13,6 +13,7 @@ PRESETS: dict[str, str] = {
     "sac": "wm.presets.baselines:SAC",
     "mpc": "wm.presets.mpc:PRESETS",
     "pets": "wm.presets.pets:PETS",
+    "pilco": "wm.presets.pilco:PILCO",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
 }
 """`module:attribute` of a mapping from name to `Preset`, by system."""
