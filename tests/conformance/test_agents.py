@@ -112,6 +112,15 @@ TINY_MPC = {
     **{f"plan.cem.{name}": value for name, value in PLAN.items()},
 }
 
+TINY_PILCO = {
+    "model.angles": (0,),
+    "model.points": 20,
+    "model.iterations": 3,
+    "policy.basis": 3,
+    "horizon": 3,
+    "iterations": 3,
+}
+
 AGENTS = {
     "mpc": Case(
         lambda spec: wm.agent("mpc", spec, **TINY_MPC),
@@ -123,6 +132,11 @@ AGENTS = {
     ),
     "mbpo": Case(
         lambda spec: wm.agent("mbpo", spec, **TINY_MBPO), "classic/pendulum", EVERY_STEP
+    ),
+    "pilco": Case(
+        lambda spec: wm.agent("pilco", spec, **TINY_PILCO),
+        "classic/pendulum_swingup",
+        NO_UPDATES,
     ),
     "q_learning": Case(named("q_learning"), Toll(), EVERY_STEP),
     "dyna_q": Case(named("dyna_q"), "grid/blocking", EVERY_STEP),

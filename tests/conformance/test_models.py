@@ -13,6 +13,7 @@ from tests.models.tiny import CONFIG, random_like
 from wm.envs import wrappers
 from wm.envs.grid import Maze
 from wm.models.ensemble import Ensemble, EnsembleConfig
+from wm.models.gp import GPConfig, GPModel
 from wm.models.rssm import RSSM
 from wm.models.rules import rules
 from wm.models.table import TableModel, record
@@ -52,10 +53,20 @@ def ensemble(**settings):
     return model, model.init(jax.random.key(0))
 
 
+def process():
+    """A Gaussian process that has seen two points."""
+    spec = EnvSpec(ArraySpec((3,)), ArraySpec((2,)))
+    model = GPModel(spec, GPConfig(angles=(1,), points=4))
+    params = model.init(jax.random.key(0))["model"]
+    known = {"x": params["x"].at[1].set(1.0), "y": params["y"].at[1].set(0.5)}
+    return model, {"model": {**params, **known, "mask": jnp.arange(4) < 2}}
+
+
 MODELS = {
     "ensemble": ensemble,
     "ensemble by ts1": functools.partial(ensemble, propagation="ts1"),
     "ensemble without noise": functools.partial(ensemble, gaussian=False),
+    "gp": process,
     "rules": functools.partial(maze, 1000),
     "rssm": functools.partial(rssm, CONFIG, VECTOR),
     "rssm of 2023": functools.partial(rssm, NORM, VECTOR),

@@ -55,6 +55,11 @@ AGENTS: dict[str, Entry] = {
         target="wm.agents.mbpo:MBPO",
         description="SAC on short rollouts of an ensemble (Janner et al. 2019)",
     ),
+    "pilco": Entry(
+        target="wm.agents.pilco:PILCO",
+        description="a policy by gradients through Gaussian processes under moment "
+        "matching (Deisenroth & Rasmussen 2011)",
+    ),
     "dreamer_v3": Entry(
         target="wm.agents.dreamer_v3:DreamerV3",
         description="actor-critic in the imagination of a categorical RSSM "
