@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 import wm
+from tests.agents import fits
+from tests.agents.fits import SCHEDULE, same
 from wm.errors import UserError
-from wm.train.device import DeviceRunner
-from wm.train.loop import loop_of
-from wm.train.schedule import Schedule
-from wm.train.seeds import Seeds, seed_keys
 
 TINY = {
     "model.members": 2,
@@ -26,34 +24,20 @@ TINY = {
     "plan.elites": 2,
     "plan.iterations": 2,
 }
-SCHEDULE = Schedule(
-    total=60, envs=2, train_ratio=0.0, prefill=20, fit_steps=20, replay=100
-)
 
 
 @functools.cache
 def ready():
-    """The agent, its loop, and two seeds after the prefill."""
-    env = wm.env("classic/pendulum")
-    agent = wm.agent("pets", env.spec, **TINY)
-    loop = loop_of(agent, SCHEDULE)
-    runner = DeviceRunner(loop, env, Seeds(seed_keys(0, 2), "loop"))
-    return agent, loop, runner, runner.prefill(runner.init(), [10, 10])
+    return fits.ready("pets", "classic/pendulum", TINY)
 
 
 @functools.cache
 def fit():
-    agent = ready()[0]
-    return jax.jit(agent.fit)
+    return jax.jit(ready().agent.fit)
 
 
 def pool(state):
-    return ready()[1].buffer.dataset(state.buffer)
-
-
-def same(a, b, tolerance=0.0):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.allclose(x, y, tolerance, tolerance) for x, y in pairs)
+    return ready().loop.buffer.dataset(state.buffer)
 
 
 def first(rows=4):

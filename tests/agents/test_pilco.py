@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 
 import wm
+from tests.agents import fits
+from tests.agents.fits import SCHEDULE, same
 from wm.agents.pilco import double, single
 from wm.errors import UserError
 from wm.ops import moments
 from wm.ops.moments import Gaussian
-from wm.train.device import DeviceRunner
-from wm.train.loop import loop_of
-from wm.train.schedule import Schedule
-from wm.train.seeds import Seeds, seed_keys
 
 TINY = {
     "model.angles": (0,),
@@ -26,33 +24,20 @@ TINY = {
     "horizon": 4,
     "iterations": 4,
 }
-SCHEDULE = Schedule(
-    total=60, envs=2, train_ratio=0.0, prefill=20, fit_steps=20, replay=100
-)
 
 
 @functools.cache
 def ready():
-    """The agent, its loop, and two seeds after the prefill."""
-    env = wm.env("classic/pendulum_swingup")
-    agent = wm.agent("pilco", env.spec, **TINY)
-    loop = loop_of(agent, SCHEDULE)
-    runner = DeviceRunner(loop, env, Seeds(seed_keys(0, 2), "loop"))
-    return agent, loop, runner, runner.prefill(runner.init(), [10, 10])
+    return fits.ready("pilco", "classic/pendulum_swingup", TINY)
 
 
 @functools.cache
 def fit():
-    return jax.jit(ready()[0].fit)
+    return jax.jit(ready().agent.fit)
 
 
 def pool(state):
-    return ready()[1].buffer.dataset(state.buffer)
-
-
-def same(a, b, tolerance=0.0):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.allclose(x, y, tolerance, tolerance) for x, y in pairs)
+    return ready().loop.buffer.dataset(state.buffer)
 
 
 def policy(form, seed=0):

@@ -74,18 +74,13 @@ class Config(TowerConfig):
     def __post_init__(self):
         super().__post_init__()
         for name in ("gamma", "target_rate", "epsilon_start", "epsilon_end"):
-            self._require(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+            self.require(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         for name in ("steps", "target_updates", "epsilon_updates"):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
+            self.require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "adam_epsilon"):
-            self._require(name, getattr(self, name) > 0, "above 0")
-        self._require("max_norm", self.max_norm >= 0, "at least 0")
-        self._require("error", self.error in ("huber", "squared"), "huber or squared")
-
-    def _require(self, name: str, holds: bool, allowed: str) -> None:
-        if not holds:
-            value = getattr(self, name)
-            raise UserError(f"--agent.{name} must be {allowed}, got {value}")
+            self.require(name, getattr(self, name) > 0, "above 0")
+        self.require("max_norm", self.max_norm >= 0, "at least 0")
+        self.require("error", self.error in ("huber", "squared"), "huber or squared")
 
 
 class State(Node):

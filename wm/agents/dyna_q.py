@@ -9,19 +9,17 @@ and plans actions never tried as ones that change nothing.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from wm.behaviors import q_learning
-from wm.behaviors.q_learning import Experience
-from wm.data.rollout import Rollout
+from wm.behaviors.q_learning import Experience, TabularAgent
 from wm.errors import UserError
 from wm.models import table
 from wm.models.table import Table, TableModel
 from wm.nodes import Node
-from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Mode, Params, TimeStep
+from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +40,7 @@ class Config:
     """Plan actions never tried in a state as ones that change nothing (Dyna-Q+)."""
 
     def __post_init__(self):
-        for name in ("rate", "gamma", "epsilon"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise UserError(f"--agent.{name} must be in [0, 1], got {value}")
+        q_learning.require_shares(self)
         for name in ("planning_steps", "bonus"):
             value = getattr(self, name)
             if not value >= 0:
@@ -59,7 +54,7 @@ class State(Node):
     """`{"model": Table, "policy": {"q": f32 [S, A]}}`."""
 
 
-class DynaQ:
+class DynaQ(TabularAgent):
     """The agent; see the module."""
 
     Config = Config
@@ -77,29 +72,6 @@ class DynaQ:
         """All values 0, nothing known."""
         q = jnp.zeros((self.model.states, self.model.actions))
         return State(self.model.init(key) | {"policy": {"q": q}})
-
-    def actor(self, state: State) -> jax.Array:
-        """The values."""
-        return state.params["policy"]["q"]
-
-    def start(self, actor: jax.Array, batch: int) -> tuple:
-        """No memory."""
-        return ()
-
-    def act(
-        self, actor: jax.Array, key: Key, carry: tuple, timestep: TimeStep, mode: Mode
-    ) -> tuple[tuple, jax.Array, dict]:
-        """Epsilon-greedy; greedy in `eval`, random in `prefill`."""
-        epsilon = self.config.epsilon
-        return carry, q_learning.act(actor, key, timestep, epsilon, mode), {}
-
-    def buffer(self, schedule: Any) -> Rollout:
-        """The newest steps."""
-        return Rollout(schedule.chunk_updates()[0])
-
-    def batches(self, schedule: Any) -> dict[str, tuple[int, int]]:
-        """What was done since the last update."""
-        return q_learning.newest(schedule)
 
     def update(
         self, state: State, key: Key, batches: dict[str, Batch]

@@ -26,13 +26,13 @@ import optax
 
 from wm.behaviors import on_policy, stochastic
 from wm.behaviors import policy_gradient as losses
-from wm.behaviors.on_policy import Experience, OnPolicy, OnPolicyConfig, State
-from wm.data.rollout import Rollout
+from wm.behaviors.on_policy import Experience, OnPolicyConfig, State
+from wm.behaviors.on_policy_agent import OnPolicyAgent
 from wm.errors import UserError
 from wm.nets.tower import Inputs
 from wm.ops.returns import gae
 from wm.ops.trees import flatten_batch
-from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Mode, TimeStep, Tree
+from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Samples(NamedTuple):
     advantage: jax.Array
 
 
-class PPO:
+class PPO(OnPolicyAgent):
     """The agent; see the module."""
 
     Config = Config
@@ -89,31 +89,8 @@ class PPO:
         Raises:
           UserError: actions that are neither one index nor one vector.
         """
-        self.spec, self.config = spec, config or Config()
-        self.nets = OnPolicy(spec, self.config)
-        self.optimizer = on_policy.optimizer(self.config)
-
-    def init(self, key: Key) -> State:
-        """Fresh parameters."""
-        return self.nets.init(key)
-
-    def actor(self, state: State) -> Tree:
-        """The nets that act, and the scale of what they read."""
-        return self.nets.acting(state)
-
-    def start(self, actor: Tree, batch: int) -> tuple:
-        """No memory."""
-        return ()
-
-    def act(
-        self, actor: Tree, key: Key, carry: tuple, timestep: TimeStep, mode: Mode
-    ) -> tuple[tuple, jax.Array, dict]:
-        """Sampled actions, in `eval` the mode; `extras` holds their log density."""
-        return carry, *self.nets.act(actor, key, timestep, mode)
-
-    def buffer(self, schedule: Any) -> Rollout:
-        """The newest steps."""
-        return on_policy.window(schedule)
+        self.config = config or Config()
+        super().__init__(spec, self.config)
 
     def batches(self, schedule: Any) -> dict[str, tuple[int, int]]:
         """What was done since the last update.
@@ -143,9 +120,8 @@ class PPO:
             key, part = inputs
             params, optimizer = learner
             gradient, metrics = jax.grad(self.loss, has_aux=True)(params, key, part)
-            updates, optimizer = self.optimizer.update(gradient, optimizer, params)
             metrics["loss/gradient_norm"] = optax.tree.norm(gradient)
-            return (optax.apply_updates(params, updates), optimizer), metrics
+            return self.descend(gradient, optimizer, params), metrics
 
         def epoch(learner, key):
             key_order, key_steps = jax.random.split(key)

@@ -7,18 +7,15 @@ and take one. No deviations; ties between equal values are broken at random.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from wm.behaviors import q_learning
-from wm.behaviors.q_learning import Experience
-from wm.data.rollout import Rollout
-from wm.errors import UserError
+from wm.behaviors.q_learning import Experience, TabularAgent
 from wm.models import table
 from wm.nodes import Node
-from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Mode, Params, TimeStep
+from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +30,7 @@ class Config:
     """Chance of a random action while training (0.1)."""
 
     def __post_init__(self):
-        for name in ("rate", "gamma", "epsilon"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise UserError(f"--agent.{name} must be in [0, 1], got {value}")
+        q_learning.require_shares(self)
 
 
 class State(Node):
@@ -46,7 +40,7 @@ class State(Node):
     """`{"policy": {"q": f32 [S, A]}}`."""
 
 
-class QLearning:
+class QLearning(TabularAgent):
     """The agent; see the module."""
 
     Config = Config
@@ -63,29 +57,6 @@ class QLearning:
     def init(self, key: Key) -> State:
         """All values 0."""
         return State({"policy": {"q": jnp.zeros(self.sizes)}})
-
-    def actor(self, state: State) -> jax.Array:
-        """The values."""
-        return state.params["policy"]["q"]
-
-    def start(self, actor: jax.Array, batch: int) -> tuple:
-        """No memory."""
-        return ()
-
-    def act(
-        self, actor: jax.Array, key: Key, carry: tuple, timestep: TimeStep, mode: Mode
-    ) -> tuple[tuple, jax.Array, dict]:
-        """Epsilon-greedy; greedy in `eval`, random in `prefill`."""
-        epsilon = self.config.epsilon
-        return carry, q_learning.act(actor, key, timestep, epsilon, mode), {}
-
-    def buffer(self, schedule: Any) -> Rollout:
-        """The newest steps."""
-        return Rollout(schedule.chunk_updates()[0])
-
-    def batches(self, schedule: Any) -> dict[str, tuple[int, int]]:
-        """What was done since the last update."""
-        return q_learning.newest(schedule)
 
     def update(
         self, state: State, key: Key, batches: dict[str, Batch]

@@ -17,15 +17,14 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from wm.behaviors import on_policy, stochastic
 from wm.behaviors import policy_gradient as losses
-from wm.behaviors.on_policy import Experience, OnPolicy, OnPolicyConfig, State
-from wm.data.rollout import Rollout
+from wm.behaviors.on_policy import Experience, OnPolicyConfig, State
+from wm.behaviors.on_policy_agent import OnPolicyAgent
 from wm.nets.tower import Inputs
 from wm.ops.returns import lambda_return
-from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Mode, TimeStep, Tree
+from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Config(OnPolicyConfig):
         self.require("baseline", known, "mean, learned or none")
 
 
-class Reinforce:
+class Reinforce(OnPolicyAgent):
     """The agent; see the module."""
 
     Config = Config
@@ -58,32 +57,9 @@ class Reinforce:
         Raises:
           UserError: actions that are neither one index nor one vector.
         """
-        self.spec, self.config = spec, config or Config()
+        self.config = config or Config()
         self.learned = self.config.baseline == "learned"
-        self.nets = OnPolicy(spec, self.config, critic=self.learned)
-        self.optimizer = on_policy.optimizer(self.config)
-
-    def init(self, key: Key) -> State:
-        """Fresh parameters."""
-        return self.nets.init(key)
-
-    def actor(self, state: State) -> Tree:
-        """The net that acts, and the scale of what it reads."""
-        return self.nets.acting(state)
-
-    def start(self, actor: Tree, batch: int) -> tuple:
-        """No memory."""
-        return ()
-
-    def act(
-        self, actor: Tree, key: Key, carry: tuple, timestep: TimeStep, mode: Mode
-    ) -> tuple[tuple, jax.Array, dict]:
-        """Sampled actions, in `eval` the mode; `extras` holds their log density."""
-        return carry, *self.nets.act(actor, key, timestep, mode)
-
-    def buffer(self, schedule: Any) -> Rollout:
-        """The newest steps."""
-        return on_policy.window(schedule)
+        super().__init__(spec, self.config, critic=self.learned)
 
     def batches(self, schedule: Any) -> dict[str, tuple[int, int]]:
         """What was done since the last update."""
@@ -93,15 +69,7 @@ class Reinforce:
         self, state: State, key: Key, batches: dict[str, Batch]
     ) -> tuple[State, dict[str, Feedback], Metrics]:
         """One step on everything."""
-        moments, experience = self.nets.experience(state.moments, batches["newest"])
-        loss = jax.grad(self.loss, has_aux=True)
-        gradient, metrics = loss(state.params, key, experience)
-        updates, optimizer = self.optimizer.update(
-            gradient, state.optimizer, state.params
-        )
-        params = optax.apply_updates(state.params, updates)
-        metrics["loss/gradient_norm"] = optax.tree.norm(gradient)
-        return State(params, optimizer, moments), {}, metrics
+        return self.one_step(self.loss, state, key, batches)
 
     def loss(
         self, params: Tree, key: Key, data: Experience

@@ -77,12 +77,6 @@ class OnPolicyConfig(TowerConfig):
         known = self.optimizer in ("adam", "rmsprop")
         self.require("optimizer", known, "adam or rmsprop")
 
-    def require(self, name: str, holds: bool, allowed: str) -> None:
-        """Raise UserError naming `--agent.NAME` unless `holds`."""
-        if not holds:
-            value = getattr(self, name)
-            raise UserError(f"--agent.{name} must be {allowed}, got {value}")
-
 
 class Moments(NamedTuple):
     """Running scales; None where they are switched off."""

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from wm.data.rollout import Rollout
+from wm.errors import UserError
 from wm.ops.trees import transitions
 from wm.types import Batch, Key, Mode, TimeStep
 
@@ -74,3 +76,47 @@ def experiences(batch: Batch) -> Experience:
 def newest(schedule: Any) -> dict[str, tuple[int, int]]:
     """The batch with what was done since the last update, and what came of it."""
     return {"newest": (schedule.envs, schedule.chunk_updates()[0] + 1)}
+
+
+class TabularAgent:
+    """The part of an agent that all systems with a table of values have alike.
+
+    Subclasses set `config`, whose `epsilon` is read, and keep the values under
+    `state.params["policy"]["q"]`.
+    """
+
+    config: Any
+
+    def actor(self, state: Any) -> jax.Array:
+        """The values."""
+        return state.params["policy"]["q"]
+
+    def start(self, actor: jax.Array, batch: int) -> tuple:
+        """No memory."""
+        return ()
+
+    def act(
+        self, actor: jax.Array, key: Key, carry: tuple, timestep: TimeStep, mode: Mode
+    ) -> tuple[tuple, jax.Array, dict]:
+        """Epsilon-greedy; greedy in `eval`, random in `prefill`."""
+        return carry, act(actor, key, timestep, self.config.epsilon, mode), {}
+
+    def buffer(self, schedule: Any) -> Rollout:
+        """The newest steps."""
+        return Rollout(schedule.chunk_updates()[0])
+
+    def batches(self, schedule: Any) -> dict[str, tuple[int, int]]:
+        """What was done since the last update."""
+        return newest(schedule)
+
+
+def require_shares(config: Any) -> None:
+    """Complain about a rate, gamma or epsilon that is no share of 1.
+
+    Raises:
+      UserError: naming the field and its value.
+    """
+    for name in ("rate", "gamma", "epsilon"):
+        value = getattr(config, name)
+        if not 0 <= value <= 1:
+            raise UserError(f"--agent.{name} must be in [0, 1], got {value}")

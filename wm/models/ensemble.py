@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from wm.errors import UserError
+from wm.models.spaces import vector_size
 from wm.nets.ensemble import ensemble_mlp
 from wm.nodes import Node
 from wm.ops.losses import soft_bound
-from wm.types import ArraySpec, EnvSpec, Key, Params, Prediction, TimeStep, Tree
+from wm.types import EnvSpec, Key, Params, Prediction, TimeStep, Tree
 
 Propagation = Literal["ts_inf", "ts1", "ds", "mm", "mean"]
 
@@ -104,7 +105,7 @@ class Ensemble:
           UserError: other spaces, an angle that does not exist, or no known reward.
         """
         self.spec, self.config = spec, config or EnsembleConfig()
-        self.size = vector_size(spec)
+        self.size = vector_size(spec, "ensembles", "gymnax/Pendulum-v1 and brax/…")
         if any(not 0 <= i < self.size for i in self.config.angles):
             raise UserError(
                 f"--agent.model.angles must be in [0, {self.size - 1}], "
@@ -327,19 +328,3 @@ def matched(key: Key, x: jax.Array) -> jax.Array:
     """Particles `[B, P, D]` drawn from the Gaussian that fits those of each row."""
     mean, std = x.mean(1, keepdims=True), x.std(1, keepdims=True)
     return mean + std * jax.random.normal(key, x.shape)
-
-
-def vector_size(spec: EnvSpec) -> int:
-    """Entries of the observation.
-
-    Raises:
-      UserError: not one vector of numbers, or actions that are no vector.
-    """
-    seen, action = spec.observation, spec.action
-    vector = lambda spec: len(spec.shape) == 1 and not spec.discrete
-    if isinstance(seen, ArraySpec) and vector(seen) and vector(action):
-        return seen.shape[0]
-    raise UserError(
-        f"{spec.name}: ensembles predict one vector of numbers under continuous "
-        "actions, as in gymnax/Pendulum-v1 and brax/…"
-    )

@@ -22,9 +22,10 @@ import numpy as np
 
 from wm.errors import UserError
 from wm.models import gp_fit
+from wm.models.spaces import vector_size
 from wm.ops import moments
 from wm.ops.moments import Gaussian, Regression
-from wm.types import ArraySpec, EnvSpec, Key, Params, Prediction, TimeStep
+from wm.types import EnvSpec, Key, Params, Prediction, TimeStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ class GPModel:
             of another size.
         """
         self.spec, self.config = spec, config or GPConfig()
-        self.size = _vector_size(spec)
+        self.size = vector_size(spec, "Gaussian processes", "classic/pendulum_swingup")
         cfg, D = self.config, self.size
         if any(not 0 <= i < D for i in cfg.angles):
             raise UserError(
@@ -246,19 +247,3 @@ class GPModel:
 
 def _double(x):
     return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-
-def _vector_size(spec: EnvSpec) -> int:
-    """Entries of the observation.
-
-    Raises:
-      UserError: not one vector of numbers, or actions that are no vector.
-    """
-    seen, action = spec.observation, spec.action
-    vector = lambda spec: len(spec.shape) == 1 and not spec.discrete
-    if isinstance(seen, ArraySpec) and vector(seen) and vector(action):
-        return seen.shape[0]
-    raise UserError(
-        f"{spec.name}: Gaussian processes predict one vector of numbers under "
-        "continuous actions, as in classic/pendulum_swingup"
-    )

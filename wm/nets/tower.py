@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from wm.errors import UserError
 from wm.nets import initializers
 from wm.nets.conv import conv2d
 from wm.nets.mlp import activation
@@ -57,6 +58,12 @@ class TowerConfig:
             raise ValueError(f"start must be one of {allowed}, got {self.start!r}")
         if any(width < 1 for width in self.layers):
             raise ValueError(f"layers must be at least 1 wide each, got {self.layers}")
+
+    def require(self, name: str, holds: bool, allowed: str) -> None:
+        """Raise UserError naming `--agent.NAME` unless `holds`."""
+        if not holds:
+            value = getattr(self, name)
+            raise UserError(f"--agent.{name} must be {allowed}, got {value}")
 
 
 class Inputs(NamedTuple):

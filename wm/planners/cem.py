@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from wm.ops.trees import where_rows
+from wm.planners import published
 from wm.planners.sequences import (
     Moments,
     Objective,
@@ -115,32 +116,9 @@ class CEMConfig:
 
 
 PETS = CEMConfig()
-ICEM = CEMConfig(
-    horizon=30,
-    samples=40,
-    elites=10,
-    iterations=3,
-    bounds="clip",
-    least_variance=0.0,
-    beta=2.0,
-    decay=1.25,
-    reuse=0.3,
-    try_mean=True,
-    execute="best",
-    repeat_last=True,
-)
+ICEM = CEMConfig(**published.ICEM)
 """iCEM with its smallest budget ("blitz"); `beta` is 0.25, 2, 2.5, 3, 3.5 by task."""
-PLANET = CEMConfig(
-    horizon=12,
-    samples=1000,
-    elites=100,
-    iterations=10,
-    smoothing=0.0,
-    spread=1.0,
-    bounds="clip",
-    least_variance=0.0,
-    warm_start=False,
-)
+PLANET = CEMConfig(**published.PLANET)
 """PlaNet: no memory between steps."""
 
 

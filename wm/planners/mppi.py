@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from wm.planners import published
 from wm.planners.sequences import (
     Moments,
     Objective,
@@ -90,20 +91,7 @@ class MPPIConfig:
 
 
 MBRL_LIB = MPPIConfig()
-TD_MPC = MPPIConfig(
-    horizon=5,
-    samples=512,
-    elites=64,
-    iterations=6,
-    temperature=2.0,
-    sigma=2.0,
-    bounds="clip",
-    blend=1.0,
-    refit=True,
-    momentum=0.1,
-    repeat_last=False,
-    execute="sample",
-)
+TD_MPC = MPPIConfig(**published.TD_MPC)
 """TD-MPC after its warm-up, without the policy's samples."""
 
 

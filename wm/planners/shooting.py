@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from wm.planners import published
 from wm.planners.sequences import Objective, Space, evaluate, require, space_of
 from wm.types import Key, Params, Tree, WorldModel
 
@@ -38,7 +39,7 @@ class ShootingConfig:
 
 
 MB_MF = ShootingConfig()
-GRBAL = ShootingConfig(horizon=10, samples=500)
+GRBAL = ShootingConfig(**published.GRBAL)
 PETS_RANDOM = ShootingConfig(horizon=25, samples=2000)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wm.planners import published
 from wm.presets.preset import Preset
 
 
@@ -30,15 +31,7 @@ PRESETS: dict[str, Preset] = {
     "planet": _form(
         "cem",
         "Hafner et al. 2019, section 3",
-        horizon=12,
-        samples=1000,
-        elites=100,
-        iterations=10,
-        smoothing=0.0,
-        spread=1.0,
-        bounds="clip",
-        least_variance=0.0,
-        warm_start=False,
+        **published.PLANET,
     ),
     "icem": _form("icem", "martius-lab/iCEM 98c1c1f (blitz budget)"),
     "icem_white": _form("icem", "the same without colored noise", beta=0.0),
@@ -46,22 +39,9 @@ PRESETS: dict[str, Preset] = {
     "td_mpc": _form(
         "mppi",
         "Hansen et al. 2022 (TD-MPC), without samples of the policy",
-        horizon=5,
-        samples=512,
-        elites=64,
-        iterations=6,
-        temperature=2.0,
-        sigma=2.0,
-        bounds="clip",
-        blend=1.0,
-        refit=True,
-        momentum=0.1,
-        repeat_last=False,
-        execute="sample",
+        **published.TD_MPC,
     ),
     "mb_mf": _form("shooting", "nagaban2/nn_dynamics b76a62f (half-cheetah)"),
-    "grbal": _form(
-        "shooting", "iclavera/learning_to_adapt bd7d99b", horizon=10, samples=500
-    ),
+    "grbal": _form("shooting", "iclavera/learning_to_adapt bd7d99b", **published.GRBAL),
 }
 """Preset by name."""
