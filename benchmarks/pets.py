@@ -1,11 +1,14 @@
-"""PETS: one planning step and one step of the ensemble's fit, against the matmul peak.
+"""PETS and SAC: one plan, one step of an ensemble's fit, one update from replay.
 
 Sizes of mbrl-lib's presets (facebookresearch/mbrl-lib 3f93ccc): CEM over 350 x 15 x 5
 (cartpole) and 400 x 30 x 5 (half-cheetah) with 20 particles, 7 networks of 4 x 200 of
-which 5 move particles; fits of 7 x 256 and 7 x 32 rows. GFLOP/s count the products of
-the networks only; the share of the peak is of the same minute.
+which 5 move particles; fits of 7 x 256 and 7 x 32 rows; MBPO's SAC of 2 x 512 and
+2 x 256 on 256 transitions of 17 numbers and 6 actions, drawn from replay. GFLOP/s count
+the products of the networks only; the share of the peak is of the same minute. With
+`--peer` and a Python that has mbrl-lib (see `peer_mbrl.py`), its figures are taken on
+the same processor between two halves of ours; ratios are theirs / ours.
 
-    taskset -c 0 python -m benchmarks.pets [--cases cartpole]
+    taskset -c 0 python -m benchmarks.pets [--peer PYTHON] [--cases cartpole]
 """
 
 from __future__ import annotations
@@ -14,18 +17,23 @@ import argparse
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks import flops, record
 from benchmarks.peak import matmul_peak
+from benchmarks.peer_mbrl import ask
+from wm.agents.sac import SAC
+from wm.behaviors.soft_learner import SoftConfig
+from wm.data.replay import Replay
 from wm.models import ensemble_fit
 from wm.models.ensemble import Ensemble, EnsembleConfig, Particles
 from wm.models.ensemble_fit import FitConfig
 from wm.planners.cem import PETS, cem
 from wm.planners.sequences import discounted
-from wm.types import ArraySpec, EnvSpec
+from wm.types import ArraySpec, EnvSpec, Step, TimeStep
 
 CASES = {
     "cartpole": (4, 1, {"samples": 350, "horizon": 15, "elites": 35}),
@@ -33,18 +41,55 @@ CASES = {
 }
 """Sizes of observation and action, and of the plan."""
 BATCHES = {"cartpole": 256, "halfcheetah": 32}
-ENSEMBLE = EnsembleConfig(members=7, elites=5, layers=4, units=200, particles=20)
+ENSEMBLE = EnsembleConfig(
+    members=7, elites=5, layers=4, units=200, particles=20, propagation="ts1"
+)
+"""TS1, which is mbrl-lib's `random_model`."""
+HIDDEN = {"sac512": 512, "sac256": 256}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Something to measure."""
+
+    name: str
+    what: str
+    """`plan`, `fit` or `sac`."""
+    line: str
+    """For the table."""
+    run: Callable
+    """`(key, *args)`; does it `count` times."""
+    args: tuple
+    count: int
+    work: float
+    """FLOP of one."""
 
 
 def main() -> None:
     """Measure the cases that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=CASES)
+    every = [*CASES, *HIDDEN]
+    parser.add_argument("--cases", nargs="*", default=every, choices=every)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peer", help="a Python that has mbrl-lib")
     args = parser.parse_args()
     for name in args.cases:
-        planning(name, args.repeats)
-        fitting(name, args.repeats)
+        cases = (
+            [soft_actor_critic(name)]
+            if name in HIDDEN
+            else [planning(name), fitting(name)]
+        )
+        seconds: dict[str, list[float]] = {case.what: [] for case in cases}
+        peaks, theirs = [], {}
+        # Before and after the peer, so that a busy minute meets both.
+        for half in range(2):
+            for case in cases:
+                timed(case, args.repeats, seconds[case.what], peaks)
+            if args.peer and not half:
+                theirs = ask(args.peer, name, args.repeats)
+        for case in cases:
+            peer = theirs.get(case.what, {}).get("wall_s")
+            report(case, statistics.median(seconds[case.what]), max(peaks), peer)
 
 
 def model_of(name: str) -> Ensemble:
@@ -56,7 +101,7 @@ def model_of(name: str) -> Ensemble:
     )
 
 
-def planning(name: str, repeats: int) -> None:
+def planning(name: str) -> Case:
     """One action, from one state."""
     size, _, sizes = CASES[name]
     model = model_of(name)
@@ -68,16 +113,15 @@ def planning(name: str, repeats: int) -> None:
     )
     carry = policy.start(params, 1)
     act = jax.jit(lambda key, carry: policy.act(params, key, carry, state))
-    seconds, peak = timed(act, repeats, carry)
     moves = settings.samples * settings.horizon * settings.iterations * 20
     dealt = jnp.zeros((5, moves // 5 // settings.horizon, model.inputs))
     elite = {**params["model"], "nets": jax.tree.map(lambda w: w[:5], nets_of(params))}
     work = flops.count(model.predict, elite, dealt) * settings.horizon
-    case = f"{name}: CEM {settings.samples} x {settings.horizon} x 5, 20 particles"
-    report("pets/plan", case, seconds, work, peak)
+    line = f"{name}: CEM {settings.samples} x {settings.horizon} x 5, 20 particles"
+    return Case(name, "plan", line, act, (carry,), 1, work)
 
 
-def fitting(name: str, repeats: int) -> None:
+def fitting(name: str) -> Case:
     """One step of Adam on all members, in a loop of 20 as a fit runs it."""
     model, batch, steps = model_of(name), BATCHES[name], 20
     config = FitConfig(batch_size=batch, weight_decay=(1e-4,))
@@ -92,7 +136,6 @@ def fitting(name: str, repeats: int) -> None:
     fit = jax.jit(
         lambda key, data: ensemble_fit.fit(model, one_pass, params, state, key, data)
     )
-    seconds, peak = timed(fit, repeats, data)
     dealt = jnp.zeros((7, batch, model.inputs))
     target = jnp.zeros((7, batch, model.outputs))
     gradient = jax.grad(
@@ -101,7 +144,37 @@ def fitting(name: str, repeats: int) -> None:
         )
     )
     work = flops.count(gradient, learned)
-    report("pets/fit_step", f"{name}: 7 x {batch}", seconds / steps, work, peak)
+    return Case(name, "fit", f"{name}: 7 x {batch}", fit, (data,), steps, work)
+
+
+def soft_actor_critic(name: str) -> Case:
+    """One update on a batch from replay, in a loop of 20 as training runs it."""
+    steps, N, rows, size, actions = 20, 256, 8, 17, 6
+    spec = EnvSpec(ArraySpec((size,)), ArraySpec((actions,)))
+    agent = SAC(spec, SoftConfig(layers=(HIDDEN[name],) * 2))
+    state = agent.init(jax.random.key(0))
+    replay = Replay(10_000, 2, newest_first=False)
+    normal = lambda *shape: jax.random.normal(jax.random.key(1), shape)
+    flags = jnp.zeros((rows,), bool)
+    timestep = TimeStep(normal(rows, size), normal(rows), jnp.ones(rows), flags, flags)
+    step = Step(timestep, normal(rows, actions), {})
+    many = jax.tree.map(lambda x: jnp.repeat(x[:, None], 1_000, 1), step)
+    stored = replay.add(replay.init(step), many, timestep)
+
+    @jax.jit
+    def learn(key, state, stored):
+        def body(state, key):
+            key_sample, key_update = jax.random.split(key)
+            _, batch = replay.sample(stored, key_sample, N, 2)
+            state, _, metrics = agent.update(state, key_update, {"replay": batch})
+            return state, metrics
+
+        return jax.lax.scan(body, state, jax.random.split(key, steps))
+
+    batch = replay.sample(stored, jax.random.key(0), N, 2)[1]
+    work = flops.count(agent.update, state, jax.random.key(0), {"replay": batch})
+    line = f"2 x {HIDDEN[name]}, batch {N}"
+    return Case(name, "sac", line, learn, (state, stored), steps, work)
 
 
 def nets_of(params) -> dict:
@@ -109,26 +182,25 @@ def nets_of(params) -> dict:
     return params["model"]["nets"]
 
 
-def timed(run, repeats: int, *args) -> tuple[float, float]:
-    """Median seconds of a call, and the best matmul rate seen beside it."""
-    seconds, peaks = [], []
+def timed(case: Case, repeats: int, seconds: list[float], peaks: list[float]) -> None:
+    """Seconds of one, and the matmul rates seen beside them; the first is dropped."""
     for repeat in range(-1, repeats):
         peaks.append(matmul_peak())
         start = time.perf_counter()
-        jax.block_until_ready(run(jax.random.key(repeat + 1), *args))
+        jax.block_until_ready(case.run(jax.random.key(repeat + 1), *case.args))
         if repeat >= 0:
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), max(peaks)
+            seconds.append((time.perf_counter() - start) / case.count)
 
 
-def report(name: str, case: str, seconds: float, work: float, peak: float) -> None:
-    """Seconds and the share of the peak."""
-    rate = work / seconds / 1e9
+def report(case: Case, seconds: float, peak: float, peer: float | None) -> None:
+    """Seconds against the peer's, and the share of the peak."""
+    name, row = f"pets/{case.what}", record.row
+    rate = case.work / seconds / 1e9
     record.record(
         "pets.json",
         [
-            record.row(name, case, seconds, "s"),
-            record.row(f"{name}_rate", case, rate, "GFLOP/s", peak),
+            row(name, case.line, seconds, "s", peer, peer and peer / seconds),
+            row(f"{name}_rate", case.line, rate, "GFLOP/s", peak),
         ],
     )
 

@@ -17,7 +17,7 @@ def table(name: str) -> Experiment:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("atari100k", 26), ("dmc", 38), ("craftax", 2)]
+    ("name", "count"), [("atari100k", 26), ("dmc", 38), ("craftax", 2), ("mujoco", 5)]
 )
 def test_every_task_has_a_command_and_published_numbers(name, count):
     experiment = table(name)
@@ -54,6 +54,7 @@ def test_published_numbers_are_in_units_of_the_return():
     assert published["classic-pixels"]["DreamerV3"] == pytest.approx(11.704)
     assert published["reward"]["DreamerV3 (2023)"] == 11.7
     assert table("atari100k").published()["Pong"]["human"] == 14.6
+    assert "SAC" in table("mujoco").published()["Hopper"]
     vision = table("dmc").published()["dmc_vision:walker_walk"]
     assert "DreamerV3 (2024)" in vision
 

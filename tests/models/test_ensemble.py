@@ -213,11 +213,32 @@ def test_likelihood_by_hand():
         ({"elites": 5}, r"--agent.model.elites must be in \[1, 4\]"),
         ({"propagation": "mean"}, "needs --agent.model.particles 1"),
         ({"angles": (3,)}, r"--agent.model.angles must be in \[0, 2\]"),
+        ({"absolute": (-1,)}, r"--agent.model.absolute must be in \[0, 2\]"),
+        ({"absolute": (1,), "angles": (1,)}, "exclude each other"),
     ],
 )
 def test_what_cannot_work_is_one_line(changes, message):
     with pytest.raises(UserError, match=message):
         model_of(**changes)
+
+
+def test_absolute_entries_are_predicted_but_not_seen():
+    """PETS' half-cheetah: a mean velocity says nothing of the next one."""
+    model, params = model_of(absolute=(0,), angles=(2,))
+    assert model.inputs == 3 - 1 + 1 + 2
+    here, after = jnp.array([5.0, 1.0, 2.0]), jnp.array([7.0, 1.5, 1.0])
+    seen = model.features(here, jnp.array([0.25, 0.5]))
+    expected = [np.sin(2.0), np.cos(2.0), 1.0, 0.25, 0.5]
+    np.testing.assert_allclose(seen, expected, atol=1e-6)
+    targets = model.targets(here, after)
+    np.testing.assert_allclose(targets, [7.0, 0.5, -1.0])
+    np.testing.assert_allclose(model.moved(here, targets), after)
+    state = model.start(params, 2)
+    moved = []
+    for speed in (-3.0, 4.0):
+        shifted = state.replace(observation=state.observation.at[..., 0].set(speed))
+        moved.append(model.step(params, jax.random.key(1), shifted, jnp.ones((2, 2))))
+    np.testing.assert_array_equal(moved[0][0].observation, moved[1][0].observation)
 
 
 def test_other_spaces_and_unknown_rewards_are_refused():

@@ -97,7 +97,7 @@ def make(
         action_repeat=repeat,
         random_return=RANDOM.get(name) if published else None,
     )
-    observe = lambda x: resized(x, size, gray) if pillow else channels_last(x)
+    observe = lambda x, _: resized(x, size, gray) if pillow else channels_last(x)
     return PoolEnv(make_seed, pool, spec, observe)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from wm.envs.host import PoolEnv, action_spec, load_opengl, make_pool
+from wm.envs.suite import REWARDS
 from wm.errors import UserError
 from wm.types import ArraySpec, EnvSpec
 
@@ -35,11 +36,12 @@ def make(
     size: int = 64,
     camera: int | None = None,
     repeat: int = 1,
+    flat: bool = False,
 ) -> PoolEnv:
     """A task of the control suite.
 
-    Observations are the suite's own vectors by name, or one RGB image. Episodes are
-    truncated after 1000 control steps and never end before.
+    Observations are the suite's own vectors by name, one vector of them all, or one RGB
+    image. Episodes are truncated after 1000 control steps and never end before.
 
     Args:
       name: domain and task, as in `walker_walk`.
@@ -49,6 +51,8 @@ def make(
       size: pixels per side.
       camera: number of the camera; by default 0, and 2 for quadruped.
       repeat: control steps per action, rewards summed.
+      flat: observe one vector, the suite's in order of their names; for models of
+        vectors. Rewards that follow from it are then known (`wm.envs.suite`).
 
     Raises:
       UserError: impossible value, or no OpenGL.
@@ -58,8 +62,11 @@ def make(
     """
     if repeat < 1:
         raise UserError(f"repeat must be at least 1, got {repeat}")
+    if pixels and flat:
+        raise UserError("flat and pixels exclude each other: set one of them")
     options: dict[str, Any] = {"max_episode_steps": TIME_LIMIT}
-    observe = functools.partial(observe_vectors, hidden=hidden_from(name))
+    vectors = functools.partial(observe_vectors, hidden=hidden_from(name))
+    observe = vectors
     if pixels:
         if size < 1:
             raise UserError(f"size must be at least 1, got {size}")
@@ -75,17 +82,22 @@ def make(
     if pixels:
         observation = ArraySpec((size, size, 3), "uint8")
     else:
-        observation = {
-            key: ArraySpec((int(np.prod(space.shape)),), "float32")
+        sizes = {
+            key: int(np.prod(space.shape))
             for key, space in sorted(pool.observation_space.spaces.items())
             if key not in hidden_from(name)
         }
+        observation = {key: ArraySpec((n,), "float32") for key, n in sizes.items()}
+        if flat:
+            observation = ArraySpec((sum(sizes.values()),))
+            observe = lambda x, info: np.concatenate([*vectors(x, info).values()], 1)
     spec = EnvSpec(
         observation=observation,
         action=action_spec(pool.action_space),
         name=f"dmc/{name}",
         time_limit=-(-TIME_LIMIT // repeat),
         action_repeat=repeat,
+        reward_fn=REWARDS.get(name) if flat and repeat == 1 else None,
     )
     return PoolEnv(make_seed, pool, spec, observe, repeat)
 
@@ -95,7 +107,7 @@ def hidden_from(name: str) -> tuple[str, ...]:
     return NOT_OBSERVED.get(name, NOT_OBSERVED.get(name.split("_")[0], ()))
 
 
-def observe_vectors(observation: dict, hidden: tuple[str, ...]) -> dict:
+def observe_vectors(observation: dict, info: dict, hidden: tuple[str, ...]) -> dict:
     """Entries as float32 vectors `[B, D]`; scalars get one component."""
     return {
         key: np.asarray(value, np.float32).reshape(len(value), -1)
@@ -104,7 +116,7 @@ def observe_vectors(observation: dict, hidden: tuple[str, ...]) -> dict:
     }
 
 
-def observe_image(observation: np.ndarray) -> np.ndarray:
+def observe_image(observation: np.ndarray, info: dict) -> np.ndarray:
     """Channels last, `[B, H, W, 3]`."""
     return np.ascontiguousarray(np.moveaxis(observation, 1, -1))
 

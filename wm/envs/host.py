@@ -171,7 +171,7 @@ class PoolEnv:
         make: Callable[[int], Any],
         pool: Any,
         spec: EnvSpec,
-        observe: Callable[[Tree], Tree],
+        observe: Callable[[Tree, dict], Tree],
         repeat: int = 1,
     ):
         """Take over `pool`.
@@ -180,7 +180,8 @@ class PoolEnv:
           make: another pool like `pool`, with a seed.
           pool: `envpool.make(…, env_type="gymnasium")`.
           spec: what to say of the task.
-          observe: turns the pool's observations `[B, …]` into the spec's.
+          observe: turns the pool's observations `[B, …]` into the spec's; it also
+            gets what else the pool says, of the first of several repeats.
           repeat: times each action is repeated, rewards summed; an episode's end cuts
             it short.
         """
@@ -205,7 +206,7 @@ class PoolEnv:
         """New episodes everywhere; the random streams go on after the first time."""
         observation, info = self._pool.reset()
         none = np.zeros(self.num_envs, bool)
-        return self._timestep(observation, none, none, none, info["elapsed_step"] == 0)
+        return self._timestep(observation, none, none, none, info)
 
     def step(self, action: np.ndarray) -> TimeStep:
         """One step of every row; rows that had ended begin anew."""
@@ -214,7 +215,7 @@ class PoolEnv:
         observation, reward, terminal, truncated, info = self._pool.step(action)
         is_first = info["elapsed_step"] == 0
         if self._repeat == 1:
-            return self._timestep(observation, reward, terminal, truncated, is_first)
+            return self._timestep(observation, reward, terminal, truncated, info)
         observation, reward, terminal, truncated = jax.tree.map(
             np.array, (observation, reward, terminal, truncated)
         )
@@ -226,15 +227,16 @@ class PoolEnv:
             jax.tree.map(lambda x, y, r=rows: x.__setitem__(r, y), observation, now)
             reward[rows] += earned
             terminal[rows], truncated[rows] = ends
-        return self._timestep(observation, reward, terminal, truncated, is_first)
+        return self._timestep(observation, reward, terminal, truncated, info)
 
     def close(self) -> None:
         """Stop the pool's threads."""
         self._pool.close()
 
-    def _timestep(self, observation, reward, terminal, truncated, is_first) -> TimeStep:
+    def _timestep(self, observation, reward, terminal, truncated, info) -> TimeStep:
+        is_first = info["elapsed_step"] == 0
         return TimeStep(
-            observation=self._observe(observation),
+            observation=self._observe(observation, info),
             # The control suite reports a reward with the first observation.
             reward=np.where(is_first, 0, reward).astype(np.float32),  # type: ignore[arg-type]
             discount=np.where(terminal, 0, 1).astype(np.float32),  # type: ignore[arg-type]

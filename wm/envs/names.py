@@ -41,9 +41,24 @@ BRAX = (
     "inverted_double_pendulum",
     "pusher",
     "reacher",
-    "swimmer",
     "walker2d",
 )
+"""brax 0.14's swimmer is left out: it calls `jnp.clip` by an argument that jax 0.10 no
+longer has."""
+
+MUJOCO = {
+    "Ant": "ant",
+    "HalfCheetah": "halfcheetah",
+    "Hopper": "hopper",
+    "Humanoid": "humanoid",
+    "InvertedDoublePendulum": "inverted_double_pendulum",
+    "InvertedPendulum": "inverted_pendulum",
+    "Pusher": "pusher",
+    "Reacher": "reacher",
+    "Swimmer": "swimmer",
+    "Walker2d": "walker2d",
+}
+"""gym's tasks, without the version, and brax's names for the same bodies."""
 
 ATARI_100K = (
     "Alien",

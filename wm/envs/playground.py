@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from wm.envs import wrappers
+from wm.envs.suite import PLAYGROUND as REWARDS
 from wm.envs.timesteps import first, following, like, strong, unshared
 from wm.errors import UserError
 from wm.nodes import Node, static
@@ -37,6 +38,7 @@ class Playground(Node):
             observation=_observation(self.task, self.impl),
             action=ArraySpec((env.action_size,)),
             name=f"playground/{self.task}",
+            reward_fn=REWARDS.get(self.task),
         )
 
     def reset(self, key: Key) -> tuple[Tree, TimeStep]:

@@ -51,7 +51,9 @@ def is_host(name: str) -> bool:
     return entry.target.split(":")[0] in HOST_MODULES
 
 
-HOST_MODULES = ("wm.envs.atari", "wm.envs.dmc", "wm.envs.crafter")
+HOST_MODULES = tuple(
+    f"wm.envs.{source}" for source in ("atari", "dmc", "mujoco", "crafter")
+)
 
 
 def check_options(name: str, factory: Any, entry: Entry, options: dict) -> None:

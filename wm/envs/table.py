@@ -137,6 +137,10 @@ _family(
     "control suite, on the host",
     extra="host",
 )
+for _task, _body in names.MUJOCO.items():
+    _line = f"{_task}: gym's MuJoCo benchmark, on the host"
+    _values = {"name": _task, "body": _body}
+    ENVS[f"mujoco/{_task}"] = Entry("wm.envs.mujoco:make", _line, "host", _values)
 ENVS["crafter/reward"] = Entry(
     "wm.envs.crafter:make",
     "Crafter with rewards, on the host",

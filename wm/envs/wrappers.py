@@ -89,6 +89,7 @@ class ActionRepeat(Node):
         return dataclasses.replace(
             spec,
             rules=None,
+            reward_fn=None,  # of one step; an end is an end after several too
             time_limit=None if limit is None else math.ceil(limit / self.repeat),
             action_repeat=spec.action_repeat * self.repeat,
         )
@@ -147,7 +148,11 @@ class StickyActions(Node):
     def spec(self) -> EnvSpec:
         """The inner one without known returns, which were those of exact control."""
         return dataclasses.replace(
-            self.env.spec, random_return=None, optimal_return=None, rules=None
+            self.env.spec,
+            random_return=None,
+            optimal_return=None,
+            rules=None,
+            reward_fn=None,  # of the action played, which nobody is told
         )
 
     def reset(self, key: Key) -> tuple[StickyState, TimeStep]:
@@ -235,8 +240,10 @@ class Observed(Node):
         """The inner one with the observation after the change."""
         spec = self.env.spec
         change = SPECS[self.kind]
+        observation = change(spec.observation, *self.values)
+        # They are functions of the observations before the change.
         return dataclasses.replace(
-            spec, observation=change(spec.observation, *self.values)
+            spec, observation=observation, reward_fn=None, terminal_fn=None
         )
 
     def reset(self, key: Key) -> tuple[Tree, TimeStep]:

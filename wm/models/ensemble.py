@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from wm.errors import UserError
 from wm.models.spaces import vector_size
@@ -52,6 +53,10 @@ class EnsembleConfig:
     unset (MBPO 5 of 7)."""
     angles: tuple[int, ...] = ()
     """Entries of the observation that the networks see as sine and cosine."""
+    absolute: tuple[int, ...] = ()
+    """Entries of the observation that are predicted themselves instead of their change
+    and that the networks do not see: measured over a step, they say nothing of the next
+    (PETS' half-cheetah: 0, the forward velocity)."""
     learn_reward: bool = False
     """Whether the reward is predicted; else `EnvSpec.reward_fn` says it."""
     normalize_targets: bool = False
@@ -102,14 +107,21 @@ class Ensemble:
         """For observations that are one vector and continuous actions.
 
         Raises:
-          UserError: other spaces, an angle that does not exist, or no known reward.
+          UserError: other spaces, an entry that does not exist, or no known reward.
         """
         self.spec, self.config = spec, config or EnsembleConfig()
         self.size = vector_size(spec, "ensembles", "gymnax/Pendulum-v1 and brax/…")
-        if any(not 0 <= i < self.size for i in self.config.angles):
+        angles, absolute = self.config.angles, self.config.absolute
+        for name, entries in (("angles", angles), ("absolute", absolute)):
+            if any(not 0 <= i < self.size for i in entries):
+                raise UserError(
+                    f"--agent.model.{name} must be in [0, {self.size - 1}], "
+                    f"got {entries}"
+                )
+        if set(angles) & set(absolute):
             raise UserError(
-                f"--agent.model.angles must be in [0, {self.size - 1}], "
-                f"got {self.config.angles}"
+                "--agent.model.angles and --agent.model.absolute exclude each other, "
+                f"got {angles} and {absolute}"
             )
         if spec.reward_fn is None and not self.config.learn_reward:
             raise UserError(
@@ -124,7 +136,16 @@ class Ensemble:
     @property
     def inputs(self) -> int:
         """Entries of what the networks see."""
-        return self.size + len(self.config.angles) + self.spec.action.shape[0]
+        cfg = self.config
+        seen = self.size + len(cfg.angles) - len(cfg.absolute)
+        return seen + self.spec.action.shape[0]
+
+    @property
+    def relative(self) -> np.ndarray:
+        """1 for entries predicted by their change, 0 for `absolute` ones, `[D]`."""
+        mask = np.ones(self.size, np.float32)
+        mask[list(self.config.absolute)] = 0.0
+        return mask
 
     def init(self, key: Key) -> Params:
         """Untrained networks; statistics that change nothing."""
@@ -222,14 +243,26 @@ class Ensemble:
         return mean * scale + shift, logvar + 2 * jnp.log(scale)
 
     def features(self, observation: jax.Array, action: jax.Array) -> jax.Array:
-        """What the networks see, `[…, inputs]`: angles as sine and cosine."""
-        angles = list(self.config.angles)
-        if angles:
-            rest = [i for i in range(self.size) if i not in angles]
+        """What the networks see, `[…, inputs]`: sines and cosines of angles first."""
+        angles, absolute = list(self.config.angles), self.config.absolute
+        if angles or absolute:
+            apart = {*angles, *absolute}
+            rest = [i for i in range(self.size) if i not in apart]
             angle = observation[..., angles]
             parts = [jnp.sin(angle), jnp.cos(angle), observation[..., rest]]
             observation = jnp.concatenate(parts, -1)
         return jnp.concatenate([observation, action], -1)
+
+    def moved(self, here: jax.Array, out: jax.Array) -> jax.Array:
+        """The next observation `[…, D]`, from what is predicted, `[…, outputs]`."""
+        change = out[..., : self.size]
+        if self.config.absolute:
+            here = here * self.relative
+        return here + change
+
+    def targets(self, here: jax.Array, after: jax.Array) -> jax.Array:
+        """What `moved` needs to arrive at `after`, `[…, D]`."""
+        return after - (here * self.relative if self.config.absolute else here)
 
     def _move(self, model: Params, key: Key, state: Particles, action: jax.Array):
         """Next observations `[B, P, D]` and learned rewards `[B, P]` or None."""
@@ -241,7 +274,7 @@ class Ensemble:
             nets = jax.tree.map(lambda w: w[model["elites"]], model["nets"])
             model = {**model, "nets": nets}
         change = self._change(model, key_deal, key_noise, x)
-        moved = here + change[..., : self.size]
+        moved = self.moved(here, change)
         if self.config.propagation == "mm":
             moved = matched(jax.random.fold_in(key_deal, 1), moved)
         return moved, change[..., self.size] if self.config.learn_reward else None

@@ -71,7 +71,7 @@ class Data(NamedTuple):
     x: jax.Array
     """f32 `[N, inputs]`, see `Ensemble.features`."""
     y: jax.Array
-    """f32 `[N, outputs]`: change of the observation, then the reward if learned."""
+    """f32 `[N, outputs]`: `Ensemble.targets`, then the reward if learned."""
     order: jax.Array
     """i32 `[N]`: the first `count` are the slots that hold a transition."""
     count: jax.Array
@@ -99,7 +99,7 @@ def data_of(model: Ensemble, dataset: Dataset) -> Data:
     steps = dataset.steps
     after = jax.tree.map(lambda x: jnp.roll(x, -1, axis=1), steps.timestep)
     here = steps.timestep.observation.astype(jnp.float32)
-    change = after.observation.astype(jnp.float32) - here
+    change = model.targets(here, after.observation.astype(jnp.float32))
     if model.config.learn_reward:
         change = jnp.concatenate([change, after.reward[..., None]], -1)
     flat = lambda x: x.reshape(-1, x.shape[-1])

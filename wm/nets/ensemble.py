@@ -42,12 +42,25 @@ def ensemble_mlp(
             )
         }
 
-    def apply(params: NetParams, x: jax.Array) -> jax.Array:
+    def through(product, params: NetParams, x: jax.Array) -> jax.Array:
         for name in names[:-1]:
-            x = function(affine(params[name], x))
-        return affine(params["out"], x)
+            x = function(product(params[name], x))
+        return product(params["out"], x)
+
+    def apply(params: NetParams, x: jax.Array) -> jax.Array:
+        if jax.default_backend() == "cpu" and x.shape[1] >= MANY:
+            one = lambda member: through(dense, *member)
+            return jax.lax.map(one, (params, x))
+        return through(affine, params, x)
 
     return Net(init, apply)
+
+
+MANY = 1024
+"""Rows per member from which members go one after another on a CPU: what passes through
+a member then stays in its cache. One core, 5 x 1400 rows, 3 layers of 200: 20.7 ms
+instead of 23.8 (benchmarks/pets.py); with 256 rows there is no gain, and gradients are
+slower."""
 
 
 def layer(key: Key, members: int, inputs: int, outputs: int) -> NetParams:
@@ -55,6 +68,11 @@ def layer(key: Key, members: int, inputs: int, outputs: int) -> NetParams:
     normal = jax.random.truncated_normal(key, -2.0, 2.0, (members, inputs, outputs))
     kernel = normal / (2 * jnp.sqrt(inputs))
     return {"kernel": kernel, "bias": jnp.zeros((members, outputs))}
+
+
+def dense(params: NetParams, x: jax.Array) -> jax.Array:
+    """x `[B, I]` times a kernel `[I, O]` plus biases."""
+    return x @ params["kernel"] + params["bias"]
 
 
 def affine(params: NetParams, x: jax.Array) -> jax.Array:

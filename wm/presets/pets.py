@@ -77,8 +77,17 @@ PETS: dict[str, Preset] = {
     ),
     "pusher": _task("pusher", 100, 150, 3, 200, 25, 500, (2.5e-4, 5e-4, 5e-4, 7.5e-4)),
     "halfcheetah": _task(
-        "half-cheetah", 300, 1000, 4, 200, 30, 500, (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
-    ),
+        "half-cheetah",
+        300,
+        1000,
+        4,
+        200,
+        30,
+        500,
+        (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4),
+        # The velocity in front, then height and angle of the trunk.
+        **{"model.absolute": (0,), "model.angles": (2,)},
+    ).join(Preset(env={"velocity": True})),
     "ts1": _propagation("TS1", propagation="ts1"),
     "ds": _propagation("DS", propagation="ds"),
     "mm": _propagation("MM", propagation="mm"),

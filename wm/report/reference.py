@@ -36,6 +36,10 @@ ALIASES = {
     "muzero": "MuZero",
     "spr_resets": "SPR+resets",
     "drq_v2": "DrQ-v2",
+    "mbpo": "MBPO",
+    "pets": "PETS-CEM",
+    "mr_q": "MR.Q",
+    "bro": "BRO (10 updates per step)",
     "plan2explore": "Plan2Explore (no reward)",
 }
 """Our agents' names and common spellings; the rest match ignoring case and signs."""

@@ -78,6 +78,10 @@ def _gymnax(name: str, pixels: bool, frames: int | None) -> Task:
     return Task("classic_control", name, "episode_return", 1.0, "")
 
 
+def _mujoco(name: str, pixels: bool, frames: int | None) -> Task:
+    return Task("mujoco_gym", f"{name}-v4", "episode_return", 1.0, "")
+
+
 _PLAYGROUND = {"BallInCup": "ball_in_cup_catch", "PointMass": "point_mass_easy"}
 """Playground tasks whose name is not the suite's in another spelling."""
 
@@ -96,5 +100,6 @@ _BY_SOURCE = {
     "playground": _playground,
     "craftax": _craftax,
     "crafter": _crafter,
+    "mujoco": _mujoco,
     "gymnax": _gymnax,
 }
