@@ -40,6 +40,19 @@ class Line(NamedTuple):
     dots: bool = False
 
 
+class Cloud(NamedTuple):
+    """Points of a scatter plot."""
+
+    x: np.ndarray
+    y: np.ndarray
+    color: int = 0
+    """Index into `SERIES`."""
+    shade: np.ndarray | None = None
+    """In [0, 1], how dark each point is; all alike if None."""
+    joined: bool = False
+    """Whether a line leads from each point to the next."""
+
+
 class Level(NamedTuple):
     """A horizontal line with a name: a score to compare with."""
 
@@ -95,6 +108,7 @@ def grid(
     name: str = "grid",
     shade: float | None = None,
     from_zero: bool = False,
+    log: bool = False,
 ) -> str:
     """Small charts of equal size, one per entry, its name as title; an SVG.
 
@@ -105,38 +119,99 @@ def grid(
       name: makes ids in the SVG unique on the page.
       shade: shade each chart up to this place on the x axis (a context).
       from_zero: let every y axis begin at 0.
+      log: let every y axis count in powers of ten.
     """
-    from matplotlib.figure import Figure
-
-    rows = -(-len(panels) // columns)
     with _style():
-        height = rows * (1.75 if columns > 2 else 2.2) + 0.25
-        figure = Figure(figsize=(PAGE_WIDTH, height))
-        # In inches: room for tick labels on the left and the axis label below.
-        # Fixed, because measuring text takes half of the time of a page.
-        figure.subplots_adjust(
-            left=0.5 / PAGE_WIDTH,
-            right=1 - 0.1 / PAGE_WIDTH,
-            bottom=0.48 / height,
-            top=1 - 0.28 / height,
-            wspace=0.3,
-            hspace=0.42,
-        )
-        for index, (title, lines) in enumerate(panels.items()):
-            axes = figure.add_subplot(rows, columns, index + 1)
+        figure, panes = _panes(list(panels), columns)
+        for index, (axes, lines) in enumerate(zip(panes, panels.values(), strict=True)):
             if shade is not None:
                 axes.axvspan(-0.5, shade, color=GRID, linewidth=0, alpha=0.6)
             for line in lines:
                 _draw(axes, thin(line), width=1.2)
-            axes.set_title(title, fontsize=9, loc="left", color=INK)
-            axes.tick_params(labelsize=8)
             axes.locator_params(nbins=3)
             last_row = index >= len(panels) - columns
             _steps_axis(axes, x_label if last_row else "", bins=3)
             axes.margins(x=0.02, y=0.1)
-            if from_zero:
+            if log:
+                axes.set_yscale("log")
+            elif from_zero:
                 axes.set_ylim(bottom=0)
         return _svg(figure, name)
+
+
+def scatters(
+    panels: Mapping[str, Sequence[Cloud]],
+    columns: int = 3,
+    x_label: str = "",
+    y_label: str = "",
+    name: str = "scatter",
+    log: str = "",
+    diagonal: bool = False,
+) -> str:
+    """Scatter plots of equal size, one per entry, its name as title; an SVG.
+
+    Args:
+      panels: title → points, finite.
+      columns: plots per row.
+      x_label: of the last row.
+      y_label: of the first column.
+      name: makes ids in the SVG unique on the page.
+      log: axes that count in powers of ten, `x`, `y` or `xy`, where values allow it.
+      diagonal: draw where both axes are equal.
+    """
+    with _style():
+        figure, panes = _panes(list(panels), columns, tall=2.4)
+        for index, (axes, clouds) in enumerate(
+            zip(panes, panels.values(), strict=True)
+        ):
+            for cloud in clouds:
+                color = SERIES[cloud.color % len(SERIES)]
+                alpha = 0.9 if cloud.shade is None else 0.25 + 0.65 * cloud.shade
+                axes.scatter(
+                    cloud.x, cloud.y, s=16, color=color, alpha=alpha, linewidths=0
+                )
+                if cloud.joined:
+                    axes.plot(cloud.x, cloud.y, color=color, linewidth=0.9, alpha=0.5)
+            for axis in log:
+                values = [getattr(cloud, axis) for cloud in clouds]
+                values = np.concatenate(values) if values else np.ones(1)
+                if len(values) and values.min() > 0 and values.max() > 5 * values.min():
+                    getattr(axes, f"set_{axis}scale")("log")
+            if diagonal:
+                low, high = axes.dataLim.min, axes.dataLim.max
+                ends = [max(low.min(), 1e-12), high.max()]
+                axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+            if index >= len(panels) - columns:
+                axes.set_xlabel(x_label, fontsize=9)
+            if index % columns == 0:
+                axes.set_ylabel(y_label, fontsize=9)
+        return _svg(figure, name)
+
+
+def _panes(titles: Sequence[str], columns: int, tall: float = 0.0) -> tuple[Any, list]:
+    """A figure and one pane per title."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(titles) // columns)
+    height = rows * (tall or (1.75 if columns > 2 else 2.2)) + 0.25
+    figure = Figure(figsize=(PAGE_WIDTH, height))
+    # In inches: room for tick labels on the left and the axis label below. Fixed,
+    # because measuring text takes half of the time of a page.
+    figure.subplots_adjust(
+        left=0.5 / PAGE_WIDTH,
+        right=1 - 0.1 / PAGE_WIDTH,
+        bottom=0.48 / height,
+        top=1 - 0.28 / height,
+        wspace=0.3,
+        hspace=0.42,
+    )
+    panes = []
+    for index, title in enumerate(titles):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        axes.set_title(title, fontsize=9, loc="left", color=INK)
+        axes.tick_params(labelsize=8)
+        panes.append(axes)
+    return figure, panes
 
 
 def seed_lines(
