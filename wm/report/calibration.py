@@ -59,7 +59,7 @@ def calibrate(
       variance: of the beliefs, `[W, D]`.
       scale: spread of the data `[D]`; entries where it is 0 are left out.
 
-    Source: Kuleshov et al. 2018, Equation 9 (coverage), with central intervals.
+    Source: Kuleshov et al. 2018 (coverage of intervals against their level).
     """
     lively = scale > 0
     error = np.abs(truth - mean)[:, lively].astype(np.float64) / scale[lively]

@@ -18,12 +18,12 @@ from wm.train.rundir import write_json
 FORMAT = 1
 FILE = "diagnosis.json"
 MEASURES = {
-    "nll": "likelihood (NLL)",
-    "mse": "one-step squared error",
+    "nll": "NLL",
+    "mse": "one-step error",
     "open_loop": "open-loop error",
 }
 """What is set beside the return; less is better of each."""
-KINDS = {"agent": "episodes of the agents", "random": "random actions"}
+KINDS = {"agent": "agents' episodes", "random": "random actions"}
 """Held-out data: none of it was trained on."""
 
 

@@ -10,7 +10,7 @@ from wm.report import plots
 from wm.report.calibration import NOMINAL
 from wm.report.diagnosis import KINDS, MEASURES, Correlation, Diagnosis, Point
 from wm.report.markup import plural, swatch, table, text
-from wm.report.plots import Cloud, Line, number
+from wm.report.plots import Cloud, Line
 from wm.report.record import Series
 from wm.report.statistics import LEAST_PAIRS
 
@@ -51,40 +51,27 @@ def _mismatch(found: Diagnosis) -> str:
         )
     panels = {}
     for one in overall:
-        kind, measure = KINDS[one.data], MEASURES[one.measure]
-        panels[f"{measure}, {kind}: {_rho(one)}"] = _clouds(found, one)
+        title = f"{MEASURES[one.measure]}, {KINDS[one.data]}: {_rho(one)}"
+        panels[title] = _clouds(found, one)
     columns = len({c.measure for c in overall})
     chart = plots.scatters(
         panels, columns, "error of the model", "return", "mismatch", log="x"
     )
-    head = [
-        "Runs",
-        "Data",
-        "Measure",
-        "Checkpoints",
-        "Rank correlation",
-        "95 % interval",
-    ]
-    rows = [
-        [
-            c.run or "all",
-            KINDS[c.data],
-            MEASURES[c.measure],
-            c.points,
-            c.rho.value,
-            f"{number(c.rho.low)} to {number(c.rho.high)}",
-        ]
-        for c in found.correlations
-        if c.points
-    ]
+    measures = [x for x in MEASURES if any(c.measure == x for c in overall)]
+    head = ["Runs", "Data", "Checkpoints", *(MEASURES[x] for x in measures)]
+    rows: dict[tuple[str, str], list] = {}
+    for one in found.correlations:
+        if one.measure in measures:
+            begun = [one.run or "all", KINDS[one.data], one.points]
+            rows.setdefault((one.run, one.data), begun).append(_interval(one))
     key = _key(found, "A point is a checkpoint of a seed; later ones are darker.")
     return page + (
         f'<figure class="card">{chart}<figcaption>{key}</figcaption></figure>'
-        f'<div class="card">{table(head, rows, (3, 4, 5))}</div>'
+        f'<div class="card">{table(head, list(rows.values()), (2, 3, 4, 5))}</div>'
         f'<p class="note">Rank correlation (Spearman) of the error with the return: −1 '
         "means that the better model always belongs to the better agent. The open-loop "
-        f"error is that after {plural(found.horizon, 'step')}. Intervals take "
-        "checkpoints as independent; those of one seed are not.</p>"
+        f"error is that after {plural(found.horizon, 'step')}. In brackets: 95 % "
+        "interval, as if checkpoints were independent; those of one seed are not.</p>"
     )
 
 
@@ -101,7 +88,17 @@ def _clouds(found: Diagnosis, one: Correlation) -> list[Cloud]:
 
 
 def _rho(one: Correlation) -> str:
-    return f"ρ = {number(one.rho.value)}" if math.isfinite(one.rho.value) else "no ρ"
+    return f"ρ = {_two(one.rho.value)}" if math.isfinite(one.rho.value) else "no ρ"
+
+
+def _interval(one: Correlation) -> str:
+    if not math.isfinite(one.rho.value):
+        return "–"
+    return f"{_two(one.rho.value)} ({_two(one.rho.low)} to {_two(one.rho.high)})"
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
 
 
 def _are(count: int) -> str:

@@ -156,7 +156,8 @@ def scatters(
       x_label: of the last row.
       y_label: of the first column.
       name: makes ids in the SVG unique on the page.
-      log: axes that count in powers of ten, `x`, `y` or `xy`, where values allow it.
+      log: axes that count in powers of ten where values spread that much: `x`, `y`
+        or `xy`.
       diagonal: draw where both axes are equal.
     """
     with _style():
@@ -174,9 +175,7 @@ def scatters(
                     axes.plot(cloud.x, cloud.y, color=color, linewidth=0.9, alpha=0.5)
             for axis in log:
                 values = [getattr(cloud, axis) for cloud in clouds]
-                values = np.concatenate(values) if values else np.ones(1)
-                if len(values) and values.min() > 0 and values.max() > 5 * values.min():
-                    getattr(axes, f"set_{axis}scale")("log")
+                _powers(axes, axis, np.concatenate(values) if values else np.ones(1))
             if diagonal:
                 low, high = axes.dataLim.min, axes.dataLim.max
                 ends = [max(low.min(), 1e-12), high.max()]
@@ -186,6 +185,27 @@ def scatters(
             if index % columns == 0:
                 axes.set_ylabel(y_label, fontsize=9)
         return _svg(figure, name)
+
+
+def _powers(axes: Any, axis: str, values: np.ndarray) -> None:
+    """Let an axis count in powers of ten; around 0 plainly, where values go below."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if len(values) < 2:
+        return
+    low, high = values.min(), values.max()
+    scale = getattr(axes, f"set_{axis}scale")
+    if low <= 0:
+        if high - low > 50:
+            scale("symlog", linthresh=10)
+    elif high > 5 * low:
+        scale("log")
+        own = getattr(axes, f"{axis}axis")
+        # Powers alone label less than two places of an axis of one decade.
+        subs = (1.0,) if high > 30 * low else (1.0, 2.0, 5.0)
+        own.set_major_locator(LogLocator(subs=subs))
+        own.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        own.set_minor_formatter(NullFormatter())
 
 
 def _panes(titles: Sequence[str], columns: int, tall: float = 0.0) -> tuple[Any, list]:
