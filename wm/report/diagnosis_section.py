@@ -51,7 +51,7 @@ def _mismatch(found: Diagnosis) -> str:
         )
     panels = {}
     for one in overall:
-        title = f"{MEASURES[one.measure]}, {KINDS[one.data]}: {_rho(one)}"
+        title = f"{MEASURES[one.measure]} ({one.data}): {_rho(one)}"
         panels[title] = _clouds(found, one)
     columns = len({c.measure for c in overall})
     chart = plots.scatters(
@@ -64,7 +64,11 @@ def _mismatch(found: Diagnosis) -> str:
         if one.measure in measures:
             begun = [one.run or "all", KINDS[one.data], one.points]
             rows.setdefault((one.run, one.data), begun).append(_interval(one))
-    key = _key(found, "A point is a checkpoint of a seed; later ones are darker.")
+    key = _key(
+        found,
+        "A point is a checkpoint of a seed; later ones are darker. Above: agents' "
+        "episodes; below: random actions.",
+    )
     return page + (
         f'<figure class="card">{chart}<figcaption>{key}</figcaption></figure>'
         f'<div class="card">{table(head, list(rows.values()), (2, 3, 4, 5))}</div>'

@@ -194,13 +194,17 @@ def _powers(axes: Any, axis: str, values: np.ndarray) -> None:
     if len(values) < 2:
         return
     low, high = values.min(), values.max()
+    own = getattr(axes, f"{axis}axis")
     scale = getattr(axes, f"set_{axis}scale")
     if low <= 0:
-        if high - low > 50:
-            scale("symlog", linthresh=10)
+        usual = max(3 * float(np.median(np.abs(values))), 1e-3)
+        if high - low > 10 * usual:
+            scale("symlog", linthresh=usual)
+            powers = 10.0 ** np.arange(1, 1 + np.log10(max(high, 10)))
+            getattr(axes, f"set_{axis}ticks")([0, *powers])
+            own.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     elif high > 5 * low:
         scale("log")
-        own = getattr(axes, f"{axis}axis")
         # Powers alone label less than two places of an axis of one decade.
         subs = (1.0,) if high > 30 * low else (1.0, 2.0, 5.0)
         own.set_major_locator(LogLocator(subs=subs))
