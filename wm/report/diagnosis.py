@@ -13,7 +13,6 @@ import numpy as np
 
 from wm.report.calibration import Calibration
 from wm.report.statistics import LEAST_PAIRS, Interval, spearman
-from wm.train.rundir import write_json
 
 FORMAT = 1
 FILE = "diagnosis.json"
@@ -124,7 +123,8 @@ def save(folder: Path, diagnosis: Diagnosis) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = {"format": FORMAT, **diagnosis._asdict()}
     del content["page"]
-    write_json(folder / FILE, _plain(content))
+    file = folder / FILE
+    file.write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
     numbers = [name for name in Point._fields if name not in ("growth", "calibration")]
     head = [*("return" if x == "score" else x for x in numbers), "miscalibration"]
     with open(folder / "diagnosis.csv", "w", newline="", encoding="utf-8") as stream:
