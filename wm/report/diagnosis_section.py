@@ -10,8 +10,9 @@ from wm.report import plots
 from wm.report.calibration import NOMINAL
 from wm.report.diagnosis import KINDS, MEASURES, Correlation, Diagnosis, Point
 from wm.report.markup import plural, swatch, table, text
-from wm.report.plots import Cloud, Line
+from wm.report.plots import Line
 from wm.report.record import Series
+from wm.report.scatter import Cloud, scatters
 from wm.report.statistics import LEAST_PAIRS
 
 TOO_FAR = 5.0
@@ -54,7 +55,7 @@ def _mismatch(found: Diagnosis) -> str:
         title = f"{MEASURES[one.measure]} ({one.data}): {_rho(one)}"
         panels[title] = _clouds(found, one)
     columns = len({c.measure for c in overall})
-    chart = plots.scatters(
+    chart = scatters(
         panels, columns, "error of the model", "return", "mismatch", log="x"
     )
     measures = [x for x in MEASURES if any(c.measure == x for c in overall)]
@@ -170,7 +171,7 @@ def _calibration(found: Diagnosis) -> str:
     upper = plots.grid(
         reliability, columns=2, x_label="nominal level", name="reliability"
     )
-    lower = plots.scatters(
+    lower = scatters(
         spread, 2, "predicted deviation", "error", "spread", log="xy", diagonal=True
     )
     head = ["Run", "Seed", "Data", "|coverage − level|", "Too sure by", "Rank"]

@@ -40,19 +40,6 @@ class Line(NamedTuple):
     dots: bool = False
 
 
-class Cloud(NamedTuple):
-    """Points of a scatter plot."""
-
-    x: np.ndarray
-    y: np.ndarray
-    color: int = 0
-    """Index into `SERIES`."""
-    shade: np.ndarray | None = None
-    """In [0, 1], how dark each point is; all alike if None."""
-    joined: bool = False
-    """Whether a line leads from each point to the next."""
-
-
 class Level(NamedTuple):
     """A horizontal line with a name: a score to compare with."""
 
@@ -98,7 +85,7 @@ def curves(
             borderaxespad=0,
             handlelength=1.4,
         )
-    return _svg(figure, name)
+    return as_svg(figure, name)
 
 
 def grid(
@@ -121,8 +108,8 @@ def grid(
       from_zero: let every y axis begin at 0.
       log: let every y axis count in powers of ten.
     """
-    with _style():
-        figure, panes = _panes(list(panels), columns)
+    with style():
+        figure, panes = panes_of(list(panels), columns)
         for index, (axes, lines) in enumerate(zip(panes, panels.values(), strict=True)):
             if shade is not None:
                 axes.axvspan(-0.5, shade, color=GRID, linewidth=0, alpha=0.6)
@@ -136,83 +123,12 @@ def grid(
                 axes.set_yscale("log")
             elif from_zero:
                 axes.set_ylim(bottom=0)
-        return _svg(figure, name)
+        return as_svg(figure, name)
 
 
-def scatters(
-    panels: Mapping[str, Sequence[Cloud]],
-    columns: int = 3,
-    x_label: str = "",
-    y_label: str = "",
-    name: str = "scatter",
-    log: str = "",
-    diagonal: bool = False,
-) -> str:
-    """Scatter plots of equal size, one per entry, its name as title; an SVG.
-
-    Args:
-      panels: title → points, finite.
-      columns: plots per row.
-      x_label: of the last row.
-      y_label: of the first column.
-      name: makes ids in the SVG unique on the page.
-      log: axes that count in powers of ten where values spread that much: `x`, `y`
-        or `xy`.
-      diagonal: draw where both axes are equal.
-    """
-    with _style():
-        figure, panes = _panes(list(panels), columns, tall=2.4)
-        for index, (axes, clouds) in enumerate(
-            zip(panes, panels.values(), strict=True)
-        ):
-            for cloud in clouds:
-                color = SERIES[cloud.color % len(SERIES)]
-                alpha = 0.9 if cloud.shade is None else 0.25 + 0.65 * cloud.shade
-                axes.scatter(
-                    cloud.x, cloud.y, s=16, color=color, alpha=alpha, linewidths=0
-                )
-                if cloud.joined:
-                    axes.plot(cloud.x, cloud.y, color=color, linewidth=0.9, alpha=0.5)
-            for axis in log:
-                values = [getattr(cloud, axis) for cloud in clouds]
-                _powers(axes, axis, np.concatenate(values) if values else np.ones(1))
-            if diagonal:
-                low, high = axes.dataLim.min, axes.dataLim.max
-                ends = [max(low.min(), 1e-12), high.max()]
-                axes.plot(ends, ends, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-            if index >= len(panels) - columns:
-                axes.set_xlabel(x_label, fontsize=9)
-            if index % columns == 0:
-                axes.set_ylabel(y_label, fontsize=9)
-        return _svg(figure, name)
-
-
-def _powers(axes: Any, axis: str, values: np.ndarray) -> None:
-    """Let an axis count in powers of ten; around 0 plainly, where values go below."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    if len(values) < 2:
-        return
-    low, high = values.min(), values.max()
-    own = getattr(axes, f"{axis}axis")
-    scale = getattr(axes, f"set_{axis}scale")
-    if low <= 0:
-        usual = max(3 * float(np.median(np.abs(values))), 1e-3)
-        if high - low > 10 * usual:
-            scale("symlog", linthresh=usual)
-            powers = 10.0 ** np.arange(1, 1 + np.log10(max(high, 10)))
-            getattr(axes, f"set_{axis}ticks")([0, *powers])
-            own.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    elif high > 5 * low:
-        scale("log")
-        # Powers alone label less than two places of an axis of one decade.
-        subs = (1.0,) if high > 30 * low else (1.0, 2.0, 5.0)
-        own.set_major_locator(LogLocator(subs=subs))
-        own.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        own.set_minor_formatter(NullFormatter())
-
-
-def _panes(titles: Sequence[str], columns: int, tall: float = 0.0) -> tuple[Any, list]:
+def panes_of(
+    titles: Sequence[str], columns: int, tall: float = 0.0
+) -> tuple[Any, list]:
     """A figure and one pane per title."""
     from matplotlib.figure import Figure
 
@@ -308,7 +224,7 @@ def number(value: float) -> str:
 def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    with _style():
+    with style():
         figure = Figure(figsize=size)
         figure.set_layout_engine("constrained")
         return figure, figure.add_subplot()
@@ -350,7 +266,8 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _style() -> Any:
+def style() -> Any:
+    """How charts look; figures are made and saved inside of it."""
     import matplotlib
 
     return matplotlib.rc_context(
@@ -379,12 +296,12 @@ def _style() -> Any:
     )
 
 
-def _svg(figure: Any, name: str) -> str:
+def as_svg(figure: Any, name: str) -> str:
     """The figure as an `<svg>` element with theme colours and without a fixed size."""
     import matplotlib
 
     # The salt makes ids the same every time, and different between charts of a page.
-    with _style(), matplotlib.rc_context({"svg.hashsalt": name}):
+    with style(), matplotlib.rc_context({"svg.hashsalt": name}):
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
