@@ -46,6 +46,7 @@ def scatters(
     """
     with plots.style():
         figure, panes = plots.panes_of(list(panels), columns, tall=2.4)
+        figure.subplots_adjust(left=0.7 / plots.PAGE_WIDTH)  # 0.001 and a label
         for index, (axes, clouds) in enumerate(
             zip(panes, panels.values(), strict=True)
         ):
