@@ -164,7 +164,9 @@ def _calibration(found: Diagnosis) -> str:
         spread[f"spread and error, {name}"] = clouds = []
         for color, run in enumerate(found.runs):
             known = newest[kind, run]
-            curves = [Series(NOMINAL, p.calibration.coverage) for p in known]
+            curves = [
+                Series(NOMINAL, p.calibration.coverage) for p in known if p.calibration
+            ]
             lines += plots.seed_lines(curves, run, color)
             clouds += [_cloud(p, color) for p in known]
             rows += [_row(p, name) for p in known]
