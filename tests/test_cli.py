@@ -244,7 +244,9 @@ def test_a_folder_without_a_run_is_refused_and_left_alone(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("command", ["", "list", "train", "eval", "report", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "list", "train", "eval", "report", "diagnose", "doctor"]
+)
 def test_help_prints_and_succeeds(command, capsys):
     assert cli.main([*command.split(), "--help"]) == 0
     assert "usage: wm" in capsys.readouterr().out

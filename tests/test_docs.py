@@ -67,8 +67,8 @@ def test_commands_exist_with_their_options(page, words):
             from wm.presets import compose
 
             compose(system, values["preset"])
-    elif words[0] in ("eval", "report"):
-        kind = {"eval": cli_runs.Evaluate, "report": cli_runs.Report}[words[0]]
+    elif words[0] in ("eval", "report", "diagnose"):
+        kind = getattr(cli_runs, words[0].replace("eval", "evaluate").title())
         parse(rest, options(kind), "wm")
 
 

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wm.api import agent, env, load
+    from wm.api import agent, diagnose, env, load
     from wm.envs.batched import batch
     from wm.envs.check import check
     from wm.envs.host import host
@@ -26,6 +26,7 @@ __all__ = [
     "as_env",
     "batch",
     "check",
+    "diagnose",
     "env",
     "host",
     "load",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    **dict.fromkeys(("agent", "env", "load"), "wm.api"),
+    **dict.fromkeys(("agent", "diagnose", "env", "load"), "wm.api"),
     **dict.fromkeys(("RunError", "Stopped", "UserError"), "wm.errors"),
     "as_env": "wm.imagine",
     "batch": "wm.envs.batched",

@@ -74,6 +74,25 @@ def configure(cls: Any, values: dict[str, Any], group: str) -> Any:
     return replace(cls(), values, group)
 
 
+def diagnose(runs: Any, **options: Any) -> Any:
+    """How good the learned models of runs are, and whether it matters to the return.
+
+    Args:
+      runs: what `wm.train` or `wm.load` returned, a run directory, or several of them.
+      **options: as those of `wm diagnose`, see `wm.report.diagnose.diagnose`.
+
+    Returns:
+      What was found: `correlations`, `points` (one per checkpoint), `page`.
+
+    Raises:
+      UserError: an impossible option, or a system without a learned model.
+      RunError: no run, or none with a checkpoint.
+    """
+    from wm.report.diagnose import diagnose as diagnose_runs
+
+    return diagnose_runs(runs, **options)
+
+
 def load(path: Any) -> Any:
     """Open the run in a directory.
 

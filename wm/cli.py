@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("wm.cli_train:run", "train a system in an environment"),
     "eval": ("wm.cli_runs:evaluate", "more evaluation episodes of a run"),
     "report": ("wm.cli_runs:report", "a page about one or more runs"),
+    "diagnose": ("wm.cli_runs:diagnose", "how good the learned model of a run is"),
     "doctor": ("wm.cli_doctor:run", "what is installed, and a self-test"),
 }
 """Where each command lives, and what it does."""

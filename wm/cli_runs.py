@@ -1,4 +1,4 @@
-"""`wm eval` and `wm report`: commands about runs that exist."""
+"""`wm eval`, `wm report` and `wm diagnose`: commands about runs that exist."""
 
 from __future__ import annotations
 
@@ -30,6 +30,24 @@ class Report:
     out: str = ""
     """Folder of the page (default: report/ in the run; of several runs, report/ in the
     folder that they share)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnose:
+    """Options of `wm diagnose`."""
+
+    episodes: int = 8
+    """Episodes for the return of a checkpoint that was not evaluated in training, and
+    at least as many held-out episodes of each kind."""
+    horizon: int = 20
+    """Steps that models follow the true actions without seeing."""
+    windows: int = 256
+    """States from which they do, of either kind of data."""
+    since: int = 0
+    """Leave out checkpoints of earlier environment steps (untrained models)."""
+    out: str = ""
+    """Folder of numbers and page (default: report/ in the run; of several runs, report/
+    in the folder that they share)."""
 
 
 def evaluate(words: list[str]) -> int:
@@ -75,15 +93,42 @@ def report(words: list[str]) -> int:
     return 0
 
 
+def diagnose(words: list[str]) -> int:
+    """Compare learned models with what happens, and with returns: `wm diagnose RUN`.
+
+    Raises:
+      UserError: a wrong option, or a system without a learned model.
+      RunError: a folder holds no run, or none with a checkpoint.
+    """
+    paths, chosen = _read(words, Diagnose(), "wm diagnose", "RUN…")
+    if chosen is None:
+        return 0
+    if not paths:
+        raise UserError("wm diagnose needs at least one RUN (`wm diagnose --help`)")
+    cli_cache.enable()
+    folders = [_run_folder(path) for path in paths]
+    from wm.report.diagnose import diagnose
+
+    options = {**dataclasses.asdict(chosen), "out": chosen.out or None}
+    found = diagnose(folders, **options)
+    for line in found.lines():
+        print(line)
+    print(f"report: {found.page}")
+    return 0
+
+
 def _read(words: list[str], default: Any, command: str, positional: str):
     """Folders and options of a command; None for options where help was asked."""
     if any(word in ("--help", "-h") for word in words):
-        about = {"wm eval": evaluate, "wm report": report}[command].__doc__ or ""
+        about = _COMMANDS[command].__doc__ or ""
         usage = f"{about.splitlines()[0]}\n\n{positional}: run directories, first."
         show_help(type(default), default, f"{command} {positional}", usage)
         return [], None
     paths, values = parse(words, options(type(default)), command)
     return paths, replace(default, values, "")
+
+
+_COMMANDS = {"wm eval": evaluate, "wm report": report, "wm diagnose": diagnose}
 
 
 def _run_folder(path: str) -> Path:

@@ -175,6 +175,15 @@ class Prediction(NamedTuple):
     """f32 `[B]`, the environment's own in [-1, 1]; no agent's gamma is folded in."""
 
 
+class Belief(NamedTuple):
+    """What a model believes of the next observation, where it says how sure it is."""
+
+    mean: jax.Array
+    """f32 `[B, D]`."""
+    variance: jax.Array
+    """f32 `[B, D]`, of the observation itself: noise and doubt together."""
+
+
 class Trajectory(NamedTuple):
     """An imagined rollout, leaves `[H, B, …]`; `state[t]` precedes `action[t]`."""
 
@@ -259,7 +268,8 @@ class WorldModel(Protocol):
     """A learned (or given) step function over a state M, every leaf `[B, …]`, no keys.
 
     Optional: `loss(params, key, batch) -> (f32[], aux)`, `prefill`, `decode(params, M)
-    -> observation`, `legal(params, M) -> bool[B, A]`, `afterstate`, `chance`.
+    -> observation`, `predictive(params, M, action) -> Belief` of the next observation,
+    `legal(params, M) -> bool[B, A]`, `afterstate`, `chance`.
     """
 
     @property

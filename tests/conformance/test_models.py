@@ -167,6 +167,23 @@ def test_same_in_same_out_and_the_key_matters_where_it_should(ready):
     assert differ == (name in DRAWS)
 
 
+def test_a_belief_is_of_the_next_observation(ready):
+    _, model, params = ready
+    if not hasattr(model, "predictive"):
+        return
+    state, action = believed(ready)
+    belief = jax.jit(model.predictive)(params, state, action)
+    shape = (ROWS, *model.spec.observation.shape)
+    assert belief.mean.shape == belief.variance.shape == shape
+    assert belief.mean.dtype == belief.variance.dtype == jnp.float32
+    assert (np.asarray(belief.variance) > 0).all()
+    # Many steps from one state scatter about its mean as its variance says.
+    step = lambda n: functions(model)[1](params, jax.random.key(n), state, action)[0]
+    draws = np.stack([model.decode(params, step(n)) for n in range(40)])
+    bound = 5 * np.sqrt(np.asarray(belief.variance) / 40) + 1e-4
+    assert (np.abs(draws.mean(0) - belief.mean) < bound).all()
+
+
 def test_rows_are_independent(ready):
     _, model, params = ready
     (one, action), (other, _) = believed(ready), believed(ready, key=12)

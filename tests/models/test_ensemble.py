@@ -119,6 +119,21 @@ def test_the_mixture_has_the_mean_and_the_variance_of_all_members():
     np.testing.assert_allclose(jnp.exp(log_variance), 1.0 + 1.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("gaussian", [True, False])
+def test_beliefs_are_the_mixture_of_the_elites(gaussian):
+    model, params = model_of(elites=2, gaussian=gaussian)
+    params["model"]["elites"] = jnp.array([3, 1])
+    here, action = jnp.ones((5, 3)), jnp.full((5, 2), 0.5)
+    state = Particles(jnp.broadcast_to(here[:, None], (5, 8, 3)), jnp.ones((5, 8)))
+    belief = model.predictive(params, state, action)
+    x = jnp.concatenate([here, action], -1)
+    mean, logvar = model.predict(params["model"], jnp.broadcast_to(x, (4, 5, 5)))
+    mean, variance = np.asarray(mean)[[1, 3]], np.exp(logvar)[[1, 3]]
+    np.testing.assert_allclose(belief.mean, 1 + mean.mean(0), rtol=1e-5)
+    expected = variance.mean(0) + np.square(mean[0] - mean[1]) / 4
+    np.testing.assert_allclose(belief.variance, expected, rtol=1e-4, atol=1e-9)
+
+
 def test_moment_matching_keeps_mean_and_variance():
     x = jax.random.normal(jax.random.key(0), (2, 20_000, 3)) * 2.0 + 1.0
     y = matched(jax.random.key(1), x)

@@ -204,3 +204,46 @@ def test_transitions_of_a_buffer():
 def test_what_cannot_work_is_one_line(changes, message):
     with pytest.raises(UserError, match=message):
         FitConfig(**changes)
+
+
+def test_rows_count_as_they_weigh():
+    model, config = model_of(gaussian=False), FitConfig()
+    params = model.init(jax.random.key(2))["model"]
+    data = data_of()
+    x, y = (jnp.stack([z[:4], z[4:8], z[8:12]]) for z in (data.x, data.y))
+    weight = jnp.array([[1.0, 2.0, 0.5, 0.0], [0.1, 0.1, 0.1, 0.0], [3.0, 1, 1, 0.0]])
+    loss = ensemble_fit.loss_of(model, config, params, x, y, weight)
+    mean, _ = model.predict(params, x)
+    terms = np.square(np.asarray(y - mean)).mean(-1)
+    # Divided by the three rows that count, not by their weights.
+    np.testing.assert_allclose(loss, (terms * np.asarray(weight)).sum() / 3, rtol=1e-5)
+
+
+def test_weights_have_a_mean_of_one_over_transitions():
+    data = ensemble_fit.reweighted(data_of(rows=80), jnp.arange(N) + 0.0)
+    assert data.weight[80:].sum() == 0
+    np.testing.assert_allclose(data.weight[:80], np.arange(80) / 39.5, atol=1e-6)
+
+
+def test_nearness_falls_with_the_distance_from_the_nearest_expert():
+    data = data_of()._replace(x=jnp.array([[0.0, 0.0, 0.0], [3.0, 4.0, 0.0]]))
+    expert = jnp.array([[0.0, 0.0, 0.0], [3.0, 4.0, 2.0]])
+    near = ensemble_fit.nearness(data, expert, 0.5)
+    np.testing.assert_allclose(near, [1.0, np.exp(-1.0)], rtol=1e-6)
+
+
+def test_a_fit_follows_the_rows_that_weigh():
+    """Two opposite systems in one pool. Error over the variance of the first: 0.12
+    where the second weighs nothing; neither is learned where both weigh alike."""
+    data, model = data_of(), model_of(gaussian=False)
+    second = jnp.arange(N) % 2 == 1
+    both = data._replace(y=jnp.where(second[:, None], -data.y, data.y))
+
+    def error(weight):
+        pool = ensemble_fit.reweighted(both, jnp.where(second, weight, 1.0))
+        params, _, _ = fitted(model, CONFIG, pool)
+        mean, _ = model.predict(params, jnp.broadcast_to(data.x, (3, N, 3)))
+        return np.square(np.asarray(mean - data.y))[:, :80].mean() / data.y[:80].var()
+
+    assert error(1e-4) < 0.3
+    assert error(1.0) > 0.6

@@ -242,6 +242,18 @@ def test_single_precision_outside_is_double_inside():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_a_belief_has_the_noise_of_what_is_seen():
+    model, params = fitted()
+    state = Gaussian(jnp.ones((1, 2)), jnp.zeros((1, 2, 2)))
+    action = jnp.ones((1, 1))
+    step = jax.jit(lambda *inputs: model.step(params, None, *inputs)[0])
+    believe = jax.jit(lambda *inputs: model.predictive(params, *inputs))
+    after, belief = step(state, action), believe(state, action)
+    np.testing.assert_allclose(belief.mean, after.mean, rtol=1e-6)
+    noise = np.asarray(belief.variance) - np.diagonal(after.cov, axis1=1, axis2=2)
+    np.testing.assert_allclose(noise, 0.1**2, rtol=1e-3)
+
+
 def test_certainty_equivalence_forgets_the_covariance():
     model, params = fitted(GPConfig(angles=(0,), points=25, propagation="mean"))
     state = Gaussian(jnp.zeros((1, 2)), 0.1 * jnp.eye(2)[None])

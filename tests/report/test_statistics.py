@@ -74,3 +74,41 @@ def test_mean_interval_is_wider_for_seeds_that_disagree():
 def test_mean_interval_is_the_same_every_time():
     seeds = [np.arange(10.0), np.arange(5.0)]
     assert statistics.mean_interval(seeds) == statistics.mean_interval(seeds)
+
+
+def test_equal_values_share_their_ranks():
+    np.testing.assert_array_equal(
+        statistics.ranks(np.array([3.0, 1.0, 3.0, np.inf])), [2.5, 1.0, 2.5, 4.0]
+    )
+
+
+def test_rank_correlation_by_hand():
+    # Ranks 1 2 3 4 5 and 1 2 3.5 5 3.5: 1 - 6 * 3.5 / 120 without, 0.8208 with ties.
+    rho = statistics.spearman(np.arange(5), np.array([5, 6, 7, 8, 7]))
+    assert rho.value == pytest.approx(8 / np.sqrt(10 * 9.5))
+    assert rho.low < rho.value < rho.high
+    falling = statistics.spearman(np.arange(4), -np.exp(np.arange(4.0)))
+    assert falling == (-1.0, -1.0, -1.0)
+
+
+def test_rank_correlation_is_that_of_scipy():
+    from scipy import stats
+
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 9, (2, 30))
+    expected = stats.spearmanr(x, y).statistic
+    assert statistics.spearman(x, y).value == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_rank_correlation_needs_pairs_that_differ():
+    assert np.isnan(statistics.spearman(np.arange(3), np.arange(3)).value)
+    assert np.isnan(statistics.spearman(np.ones(9), np.arange(9)).value)
+
+
+def test_the_interval_of_a_rank_correlation_by_hand():
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=28)
+    rho = statistics.spearman(x, x + generator.normal(size=28))
+    reach = 1.959964 * np.sqrt((1 + rho.value**2 / 2) / 25)
+    assert rho.low == pytest.approx(np.tanh(np.arctanh(rho.value) - reach), abs=1e-5)
+    assert rho.high == pytest.approx(np.tanh(np.arctanh(rho.value) + reach), abs=1e-5)

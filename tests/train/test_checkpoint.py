@@ -7,7 +7,7 @@ import pytest
 
 from wm.errors import RunError
 from wm.nodes import Node
-from wm.train.checkpoint import Checkpoints, checksum
+from wm.train.checkpoint import Checkpoints, Damaged, checksum
 
 
 class Node(Node):
@@ -61,6 +61,21 @@ def test_the_newest_steps_are_kept(tmp_path):
     checkpoints = save(tmp_path, (1, 2, 3))
     assert checkpoints.steps() == [2, 3]
     assert checkpoints.restore({"one": SHAPES}).step == 3
+
+
+def test_older_steps_stay_without_what_continuing_needs(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=None)
+    for step in (1, 2, 3):
+        checkpoints.save(step, [("one", TREE), ("one_replay", TREE)], {"step": step})
+    assert checkpoints.steps() == [1, 2, 3]
+    assert checkpoints.read(1, {"one": SHAPES}).notes == {"step": 1}
+    assert not (tmp_path / "1" / "one_replay").exists()
+    with pytest.raises(Damaged, match="one_replay: missing"):
+        checkpoints.read(1, {"one_replay": SHAPES})
+    assert checkpoints.read(2, {"one_replay": SHAPES}).step == 2
+    checkpoints.keep = 3
+    checkpoints.save(4, [("one", TREE)], {})
+    assert checkpoints.steps() == [2, 3, 4]
 
 
 def test_a_flipped_byte_falls_back_with_a_line(tmp_path):

@@ -114,7 +114,7 @@ def test_runs_in_host_environments_have_directories_too(tmp_path):
     run = train(Toy(ENV.spec), make, SCHEDULE, **options)
     assert run.scores.shape == (2, SCHEDULE.eval_episodes)
     longer = train(Toy(ENV.spec), make, SCHEDULE, steps=200, **options)
-    assert int(longer._learner(1).step) >= 200
+    assert int(longer.learner(1).step) >= 200
 
 
 def test_the_last_updates_are_paid_when_the_run_ends():

@@ -114,7 +114,7 @@ def test_a_larger_budget_extends_the_run(whole, tmp_path):
     longer = dataclasses.replace(SCHEDULE, total=280)
     go(tmp_path / "run")
     run = go(tmp_path / "run", schedule=longer)
-    assert int(run._learner(0).step) >= 280
+    assert int(run.learner(0).step) >= 280
     assert run.schedule.total == 280
     before = [row for row in rows(run, "scores") if row["step"] < 260]
     assert before == rows(whole, "scores")

@@ -64,6 +64,17 @@ def test_settings_are_named_as_on_the_command_line(name, option):
     assert rundir.option(name) == option
 
 
+def test_a_continued_run_may_keep_other_checkpoints(tmp_path):
+    old, new = config_of(ENV), config_of(ENV)
+    rundir.write(tmp_path, old)
+    schedule = Schedule(keep_checkpoints=None, total=old["schedule"]["total"] - 1)
+    new["schedule"]["keep_checkpoints"] = None
+    rundir.compare(tmp_path, old, new)
+    rundir.extend(tmp_path, schedule)
+    written = rundir.read_config(tmp_path)["schedule"]
+    assert written == {**old["schedule"], "keep_checkpoints": None}
+
+
 def test_names_are_the_papers_in_snake_case():
     assert rundir.snake("DreamerV3") == "dreamer_v3"
     assert rundir.snake("Toy") == "toy"

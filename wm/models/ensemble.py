@@ -22,7 +22,7 @@ from wm.models.spaces import vector_size
 from wm.nets.ensemble import ensemble_mlp
 from wm.nodes import Node
 from wm.ops.losses import soft_bound
-from wm.types import EnvSpec, Key, Params, Prediction, TimeStep, Tree
+from wm.types import Belief, EnvSpec, Key, Params, Prediction, TimeStep, Tree
 
 Propagation = Literal["ts_inf", "ts1", "ds", "mm", "mean"]
 
@@ -219,6 +219,16 @@ class Ensemble:
         moved = jnp.where(still, state.observation, observation)
         return Particles(moved, alive), Prediction(earned, after / share)
 
+    def predictive(self, params: Params, state: Particles, action: jax.Array) -> Belief:
+        """The Gaussian of the members' mixture, from the mean of the particles.
+
+        Without noise of their own, how far members disagree is all the variance.
+        """
+        model, here = self._moving(params["model"]), state.observation.mean(1)
+        x = self.features(here, jnp.clip(action, -1.0, 1.0))
+        mean, logvar = self._mixed(model, x)
+        return Belief(here + mean[:, : self.size], jnp.exp(logvar[:, : self.size]))
+
     def predict(self, model: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log-variance of the change, f32 `[E, N, outputs]` each.
 
@@ -270,14 +280,23 @@ class Ensemble:
         here = state.observation
         acting = jnp.broadcast_to(action[:, None], (*here.shape[:2], action.shape[-1]))
         x = self.features(here, acting)
-        if self.config.elites is not None:
-            nets = jax.tree.map(lambda w: w[model["elites"]], model["nets"])
-            model = {**model, "nets": nets}
-        change = self._change(model, key_deal, key_noise, x)
+        change = self._change(self._moving(model), key_deal, key_noise, x)
         moved = self.moved(here, change)
         if self.config.propagation == "mm":
             moved = matched(jax.random.fold_in(key_deal, 1), moved)
         return moved, change[..., self.size] if self.config.learn_reward else None
+
+    def _moving(self, model: Params) -> Params:
+        """With the networks of those members that move particles."""
+        if self.config.elites is None:
+            return model
+        nets = jax.tree.map(lambda w: w[model["elites"]], model["nets"])
+        return {**model, "nets": nets}
+
+    def _mixed(self, model: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log-variance of the mixture, `[N, outputs]`; x `[N, inputs]`."""
+        members = self.config.elites or self.config.members
+        return mixture(*self.predict(model, jnp.broadcast_to(x, (members, *x.shape))))
 
     def _change(self, model: Params, key_deal: Key, key_noise: Key, x: jax.Array):
         """Change of every particle, `[B, P, outputs]`; x `[B, P, inputs]`."""
@@ -285,10 +304,7 @@ class Ensemble:
         members = self.config.elites or self.config.members
         how = self.config.propagation
         if how in ("ds", "mean"):
-            everyone = jnp.broadcast_to(
-                x.reshape(B * P, -1), (members, B * P, x.shape[-1])
-            )
-            mean, logvar = mixture(*self.predict(model, everyone))
+            mean, logvar = self._mixed(model, x.reshape(B * P, -1))
             change = mean if how == "mean" else sampled(key_noise, mean, logvar)
             return change.reshape(B, P, -1)
         order = None

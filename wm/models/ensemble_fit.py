@@ -76,6 +76,8 @@ class Data(NamedTuple):
     """i32 `[N]`: the first `count` are the slots that hold a transition."""
     count: jax.Array
     """i32."""
+    weight: jax.Array | None = None
+    """f32 `[N]`: how much each counts in the loss; alike if None. See `reweighted`."""
 
 
 class Progress(NamedTuple):
@@ -110,6 +112,36 @@ def data_of(model: Ensemble, dataset: Dataset) -> Data:
         order=jnp.argsort(~mask, stable=True).astype(jnp.int32),
         count=mask.sum(dtype=jnp.int32),
     )
+
+
+def reweighted(data: Data, weight: jax.Array) -> Data:
+    """Transitions that count as `weight` f32 `[N]` says, with a mean of 1."""
+    filled = (
+        jnp.zeros(weight.shape, bool)
+        .at[data.order]
+        .set(jnp.arange(weight.shape[0]) < data.count)
+    )
+    # Above 0, which marks rows that fill up a batch.
+    weight = jnp.where(filled, jnp.maximum(weight, 1e-30), 0.0)
+    return data._replace(weight=weight * data.count / weight.sum())
+
+
+def nearness(data: Data, expert: jax.Array, sharpness: float) -> jax.Array:
+    """exp(−c d), d the distance from the nearest row of an expert's trajectory.
+
+    Args:
+      data: of which every slot is weighed.
+      expert: its features, `[M, inputs]`, as `Data.x`.
+      sharpness: c per unit of distance; 0 weighs all alike.
+
+    Returns:
+      f32 `[N]`, for `reweighted`.
+
+    Source: Lambert et al. 2020, re-weighting of the model's loss. Ours: the distance is
+    to the nearest point, in features (sine and cosine of angles).
+    """
+    apart = jnp.linalg.norm(data.x[:, None] - expert[None], axis=-1)
+    return jnp.exp(-sharpness * apart.min(1))
 
 
 def optimizer(config: FitConfig) -> optax.GradientTransformation:
@@ -245,6 +277,8 @@ def epoch(
         at = jax.lax.dynamic_slice_in_dim(order, i * size, size)
         weight = (i * size + jnp.arange(size) < training).astype(jnp.float32)
         drawn = members[:, at]
+        if data.weight is not None:
+            weight = weight * data.weight[drawn]
         loss, gradient = jax.value_and_grad(
             lambda part: loss_of(
                 model, config, {**params, **part}, data.x[drawn], data.y[drawn], weight
@@ -274,7 +308,9 @@ def loss_of(
       params: `params["model"]`.
       x: `[E, B, inputs]`.
       y: `[E, B, outputs]`.
-      weight: f32 `[B]`, 0 for rows that fill up the last batch.
+      weight: f32 `[B]` or `[E, B]`, 0 for rows that fill up the last batch. Members'
+        losses are divided by the rows that are not 0, not by what they weigh: a batch
+        of light rows moves little.
     """
     stats = params["stats"]
     target = (y - stats["target_mean"]) / stats["target_std"]
@@ -284,7 +320,8 @@ def loss_of(
         terms = gaussian_nll(mean, logvar, target)
     else:
         terms = jnp.square(target - mean)
-    loss = (terms.mean(-1) * weight).sum() / jnp.maximum(weight.sum(), 1)
+    rows = (weight > 0).sum(-1).max()  # alike for all members
+    loss = (terms.mean(-1) * weight).sum() / jnp.maximum(rows, 1)
     kernels = [layer["kernel"] for layer in params["nets"].values()]
     for index, kernel in enumerate(kernels if config.weight_decay else ()):
         decay = config.weight_decay[min(index, len(config.weight_decay) - 1)]

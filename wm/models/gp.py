@@ -25,7 +25,7 @@ from wm.models import gp_fit
 from wm.models.spaces import vector_size
 from wm.ops import moments
 from wm.ops.moments import Gaussian, Regression
-from wm.types import EnvSpec, Key, Params, Prediction, TimeStep
+from wm.types import Belief, EnvSpec, Key, Params, Prediction, TimeStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +180,14 @@ class GPModel:
             to_own = lambda x: x.astype(dtype)
             reward, after = to_own(-cost), jax.tree.map(to_own, after)
             return after, Prediction(reward, jnp.ones_like(reward))
+
+    def predictive(
+        self, params: Params, state: Gaussian, action: jax.Array | Command
+    ) -> Belief:
+        """The belief after an action, and the noise of what is then seen."""
+        after, _ = self.step(params, None, state, action)
+        noise = jnp.exp(2 * params["model"]["hyper"][:, -1]).astype(after.mean.dtype)
+        return Belief(after.mean, jnp.diagonal(after.cov, axis1=1, axis2=2) + noise)
 
     def prepared(self, params: Params) -> Params:
         """Params with what prediction needs of the data."""

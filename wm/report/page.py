@@ -9,7 +9,15 @@ from importlib import resources
 from pathlib import Path
 
 from wm.errors import RunError, UserError
-from wm.report import compare, dream_section, dreams, reference, sections
+from wm.report import (
+    compare,
+    diagnosis,
+    diagnosis_section,
+    dream_section,
+    dreams,
+    reference,
+    sections,
+)
 from wm.report.markup import text
 from wm.report.record import read
 from wm.report.summary import Summary, evaluations, returns, summarize
@@ -51,9 +59,7 @@ def write(
         reference.method_name(method)
     paths = list(dict.fromkeys(Path(run) for run in runs))
     summaries = [summarize(read(path)) for path in paths]
-    folder = Path(out) if out is not None else _folder(paths)
-    if out is not None or len(paths) > 1:
-        _refuse_foreign(folder)
+    folder = place(paths, out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if len(summaries) == 1:
@@ -66,6 +72,18 @@ def write(
     except OSError as error:
         raise RunError(f"cannot write the report: {error}") from error
     return file
+
+
+def place(paths: Sequence[Path], out: Path | str | None = None) -> Path:
+    """The folder of a page about these runs.
+
+    Raises:
+      RunError: it holds a page that is not ours.
+    """
+    folder = Path(out) if out is not None else _folder(paths)
+    if out is not None or len(paths) > 1:
+        _refuse_foreign(folder)
+    return folder
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -95,6 +113,7 @@ def _one(summary: Summary, against: Sequence[str], folder: Path) -> str:
         sections.answer(summary, against),
         sections.learning(summary, against),
         dream_section.section(night),
+        diagnosis_section.section(diagnosis.load(folder)),
         sections.seeds(summary, against),
         sections.losses(summary),
         sections.time(summary),
@@ -110,6 +129,7 @@ def _several(summaries: Sequence[Summary], against: Sequence[str], folder: Path)
         '<a href="curves.csv" download>curves.csv</a>.</p>',
         compare.benchmark(summaries, against),
         *compare.environments(summaries, against),
+        diagnosis_section.section(diagnosis.load(folder)),
     ]
     return _page(f"{len(summaries)} runs side by side", "", parts)
 

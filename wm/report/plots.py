@@ -85,7 +85,7 @@ def curves(
             borderaxespad=0,
             handlelength=1.4,
         )
-    return _svg(figure, name)
+    return as_svg(figure, name)
 
 
 def grid(
@@ -95,6 +95,7 @@ def grid(
     name: str = "grid",
     shade: float | None = None,
     from_zero: bool = False,
+    log: bool = False,
 ) -> str:
     """Small charts of equal size, one per entry, its name as title; an SVG.
 
@@ -105,38 +106,52 @@ def grid(
       name: makes ids in the SVG unique on the page.
       shade: shade each chart up to this place on the x axis (a context).
       from_zero: let every y axis begin at 0.
+      log: let every y axis count in powers of ten.
     """
-    from matplotlib.figure import Figure
-
-    rows = -(-len(panels) // columns)
-    with _style():
-        height = rows * (1.75 if columns > 2 else 2.2) + 0.25
-        figure = Figure(figsize=(PAGE_WIDTH, height))
-        # In inches: room for tick labels on the left and the axis label below.
-        # Fixed, because measuring text takes half of the time of a page.
-        figure.subplots_adjust(
-            left=0.5 / PAGE_WIDTH,
-            right=1 - 0.1 / PAGE_WIDTH,
-            bottom=0.48 / height,
-            top=1 - 0.28 / height,
-            wspace=0.3,
-            hspace=0.42,
-        )
-        for index, (title, lines) in enumerate(panels.items()):
-            axes = figure.add_subplot(rows, columns, index + 1)
+    with style():
+        figure, panes = panes_of(list(panels), columns)
+        for index, (axes, lines) in enumerate(zip(panes, panels.values(), strict=True)):
             if shade is not None:
                 axes.axvspan(-0.5, shade, color=GRID, linewidth=0, alpha=0.6)
             for line in lines:
                 _draw(axes, thin(line), width=1.2)
-            axes.set_title(title, fontsize=9, loc="left", color=INK)
-            axes.tick_params(labelsize=8)
             axes.locator_params(nbins=3)
             last_row = index >= len(panels) - columns
             _steps_axis(axes, x_label if last_row else "", bins=3)
             axes.margins(x=0.02, y=0.1)
-            if from_zero:
+            if log:
+                axes.set_yscale("log")
+            elif from_zero:
                 axes.set_ylim(bottom=0)
-        return _svg(figure, name)
+        return as_svg(figure, name)
+
+
+def panes_of(
+    titles: Sequence[str], columns: int, tall: float = 0.0
+) -> tuple[Any, list]:
+    """A figure and one pane per title."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(titles) // columns)
+    height = rows * (tall or (1.75 if columns > 2 else 2.2)) + 0.25
+    figure = Figure(figsize=(PAGE_WIDTH, height))
+    # In inches: room for tick labels on the left and the axis label below. Fixed,
+    # because measuring text takes half of the time of a page.
+    figure.subplots_adjust(
+        left=0.5 / PAGE_WIDTH,
+        right=1 - 0.1 / PAGE_WIDTH,
+        bottom=0.48 / height,
+        top=1 - 0.28 / height,
+        wspace=0.3,
+        hspace=0.42,
+    )
+    panes = []
+    for index, title in enumerate(titles):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        axes.set_title(title, fontsize=9, loc="left", color=INK)
+        axes.tick_params(labelsize=8)
+        panes.append(axes)
+    return figure, panes
 
 
 def seed_lines(
@@ -209,7 +224,7 @@ def number(value: float) -> str:
 def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    with _style():
+    with style():
         figure = Figure(figsize=size)
         figure.set_layout_engine("constrained")
         return figure, figure.add_subplot()
@@ -251,7 +266,8 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _style() -> Any:
+def style() -> Any:
+    """How charts look; figures are made and saved inside of it."""
     import matplotlib
 
     return matplotlib.rc_context(
@@ -280,12 +296,12 @@ def _style() -> Any:
     )
 
 
-def _svg(figure: Any, name: str) -> str:
+def as_svg(figure: Any, name: str) -> str:
     """The figure as an `<svg>` element with theme colours and without a fixed size."""
     import matplotlib
 
     # The salt makes ids the same every time, and different between charts of a page.
-    with _style(), matplotlib.rc_context({"svg.hashsalt": name}):
+    with style(), matplotlib.rc_context({"svg.hashsalt": name}):
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()

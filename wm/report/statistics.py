@@ -1,4 +1,4 @@
-"""Aggregates over runs and tasks, and bootstrap intervals for them; numpy only.
+"""Aggregates over runs and tasks, bootstrap intervals, rank correlation; numpy only.
 
 Definitions follow Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of
 the Statistical Precipice". `scores` is one array of runs per task; runs may differ in
@@ -8,6 +8,7 @@ number between tasks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +17,12 @@ Scores = Sequence[np.ndarray]
 """One array of final scores `[runs]` per task."""
 RESAMPLES = 2_000
 """The percentile interval's ends move by about 1 % of its width at this number."""
+LEAST_PAIRS = 4
+"""Pairs from which a rank correlation is said."""
 
 
 class Interval(NamedTuple):
-    """A value with its bootstrap interval."""
+    """A value with its interval."""
 
     value: float
     low: float
@@ -126,6 +129,38 @@ def mean_interval(
     draws = np.take_along_axis(means, chosen, 0).mean(0)
     value = float(np.mean([x.mean() for x in arrays]))
     return _percentiles(value, draws, confidence)
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """1 for the smallest; equal values share the mean of their ranks; f64 `[n]`."""
+    values = np.asarray(values, np.float64)
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
+def spearman(x: np.ndarray, y: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Rank correlation of two samples `[n]`, in [-1, 1], with an interval for it.
+
+    NaN where fewer than `LEAST_PAIRS` pairs are given or one side is constant. Pairs
+    are taken as independent, which checkpoints of one seed are not: the interval of
+    such is too narrow.
+
+    Source: Bonett & Wright 2000: Fisher's z with variance (1 + rho²/2) / (n − 3).
+    """
+    n, nothing = len(x), Interval(float("nan"), float("nan"), float("nan"))
+    if n < LEAST_PAIRS:
+        return nothing
+    a, b = (one - one.mean() for one in (ranks(x), ranks(y)))
+    size = np.sqrt((a @ a) * (b @ b))
+    if not size:
+        return nothing
+    rho = float(np.clip(a @ b / size, -1, 1))
+    if abs(rho) == 1:
+        return Interval(rho, rho, rho)
+    reach = NormalDist().inv_cdf((1 + confidence) / 2)
+    reach *= np.sqrt((1 + rho**2 / 2) / (n - 3))
+    low, high = np.tanh(np.arctanh(rho) + np.array([-reach, reach]))
+    return Interval(rho, float(low), float(high))
 
 
 def _resampled_means(

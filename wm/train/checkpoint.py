@@ -30,6 +30,9 @@ FORMAT = 1
 
 MANIFEST = "manifest.json"
 
+WHOLE = 2
+"""Newest steps that a run can continue from; older ones that stay are thinned."""
+
 
 class Damaged(Exception):
     """A step that cannot be used, and why."""
@@ -48,12 +51,13 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The steps in one directory."""
 
-    def __init__(self, path: Path, keep: int = 2, sweep: bool = True):
+    def __init__(self, path: Path, keep: int | None = WHOLE, sweep: bool = True):
         """Open; nothing is created before the first `save`.
 
         Args:
           path: directory of steps.
-          keep: newest steps that stay.
+          keep: newest steps that stay; all if None. Beyond the `WHOLE` newest they
+            stay without what is only needed to continue, see `thin`.
           sweep: remove what an interrupted save left; not while a run may be saving.
         """
         self.path = Path(path).absolute()
@@ -95,8 +99,27 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise RunError(_failure(self.path, error)) from error
-        for old in self.steps()[: -self.keep]:
+        steps = self.steps()[::-1]
+        for old in steps[WHOLE : self.keep]:
+            self.thin(old)
+        for old in steps[self.keep :] if self.keep is not None else ():
             shutil.rmtree(self.path / str(old), ignore_errors=True)
+
+    def thin(self, step: int, ending: str = "_replay") -> None:
+        """Drop the items of a step whose names end so: most of its bytes."""
+        folder = self.path / str(step)
+        if not any(folder.glob(f"*{ending}")):
+            return
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it is left as it is
+            manifest = json.loads((folder / MANIFEST).read_text())
+            dropped = [name for name in manifest["items"] if name.endswith(ending)]
+            for name in dropped:
+                del manifest["items"][name]
+            # First, so that a manifest never names what is gone.
+            _write(folder / f"{MANIFEST}.part", json.dumps(manifest))
+            os.replace(folder / f"{MANIFEST}.part", folder / MANIFEST)
+            for name in dropped:
+                shutil.rmtree(folder / name, ignore_errors=True)
 
     def restore(
         self,

@@ -21,7 +21,7 @@ from wm.types import Step, Tree
 
 
 class Run:
-    """A run, finished or not. States are read from its newest checkpoint."""
+    """A run, finished or not. States are read from its checkpoints."""
 
     def __init__(self, path: Path, agent: Any = None, env: Any = None):
         """Open `path`; agent and environment are built from its config if None."""
@@ -46,6 +46,11 @@ class Run:
         if self._agent is None:
             self._agent = recipes.rebuild_agent(self.config, self.env.spec)
         return self._agent
+
+    @property
+    def evaluation_env(self) -> Any:
+        """The environment for scores: of a kind on the host, other instances."""
+        return self._env or recipes.evaluation_env(self.config) or self.env
 
     @property
     def schedule(self) -> Schedule:
@@ -80,17 +85,22 @@ class Run:
         """All rows of metrics.jsonl."""
         return log.read(self.path / "metrics.jsonl")
 
-    def state(self, seed: int | None = None) -> Tree:
-        """The agent's state at the newest checkpoint.
+    def saved(self) -> list[int]:
+        """Steps of the checkpoints that are there, oldest first."""
+        return self._checkpoints.steps()
+
+    def state(self, seed: int | None = None, step: int | None = None) -> Tree:
+        """The agent's state at a checkpoint.
 
         Args:
           seed: its number, as in the rows; the first if None.
+          step: one of `saved()`; the newest whole one if None.
 
         Raises:
-          UserError: no such seed.
+          UserError: no such seed or step.
           RunError: nothing was saved, or nothing whole is left.
         """
-        return self._learner(seed).agent
+        return self.learner(seed, step).agent
 
     def starts(self, seed: int | None = None, rows: int = 16, frames: int = 64) -> Tree:
         """Model states seen while acting, `[N, …]`: where dreams may begin.
@@ -129,10 +139,9 @@ class Run:
         if video:
             self._shows_images()
         begin, found = time.perf_counter(), []
-        env = self._env or recipes.evaluation_env(self.config) or self.env
-        play = evaluate.evaluator(self.agent, env, episodes)
+        play = evaluate.evaluator(self.agent, self.evaluation_env, episodes)
         for seed in self.seeds:
-            learner = self._learner(seed)
+            learner = self.learner(seed)
             played = self._played(seed)
             key = evaluate.evaluation_key(learner.key, learner.step, played)
             scores = play(learner.agent, key)
@@ -178,18 +187,23 @@ class Run:
         if not any(array.image for array in jax.tree.leaves(spec.observation)):
             raise UserError(f"{spec.name} shows no images: leave --video out")
 
-    def _learner(self, seed: int | None) -> Any:
-        """`TrainState` of one seed without its replay, from the newest whole step."""
+    def learner(self, seed: int | None = None, step: int | None = None) -> Any:
+        """`TrainState` of one seed without its replay: as `state`, with counters."""
         seed = self.seeds[0] if seed is None else seed
         if seed not in self.seeds:
             raise UserError(f"no seed {seed} in {self.path}; it has {self.seeds}")
+        if step is not None and step not in self.saved():
+            raise UserError(f"no checkpoint {step} in {self.path}: {self.saved()}")
         name = f"seed_{seed}_learner"
         target = {name: self._shapes.replace(buffer=None)}
         try:
             warn = lambda line: print(f"wm: {line}", file=sys.stderr)
-            restored = self._checkpoints.restore(target, warn)
+            if step is None:
+                restored = self._checkpoints.restore(target, warn)
+            else:
+                restored = self._checkpoints.read(step, target)
         except Damaged as error:
-            raise RunError(f"{self.path}: {error}") from error
+            raise RunError(f"{self.path}: checkpoint {step}: {error}") from error
         if restored is None:
             raise RunError(f"{self.path} has no checkpoint yet")
         return jax.tree.map(jnp.asarray, restored.items[name])
@@ -221,20 +235,21 @@ class Run:
 def observe(model: Any, params: Tree, key: Any, steps: Step) -> Tree:
     """Model states `[L, N, …]` after every record of `steps` `[N, L, …]`."""
     swap = lambda tree: jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
-    evidence = swap(model.encode(params, steps.timestep))
-    action = swap(steps.action)
+    action, timestep = swap(steps.action), swap(steps.timestep)
     previous = jax.tree.map(
         lambda x: jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]), action
     )
-    frames, rows = evidence.is_first.shape
+    frames, rows = timestep.is_first.shape
 
     def body(state, inputs):
-        key, previous, evidence = inputs
+        key, previous, timestep = inputs
+        # One frame at a time: all frames of long episodes of images are many.
+        evidence = model.encode(params, timestep)
         state = model.observe(params, key, state, previous, evidence)
         return state, state
 
     keys = jax.random.split(key, frames)
-    inputs = (keys, previous, evidence)
+    inputs = (keys, previous, timestep)
     return jax.lax.scan(body, model.start(params, rows), inputs)[1]
 
 

@@ -131,7 +131,7 @@ class Session:
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
         self.continued = rundir.prepare(out, self.config)
         self._introduce(need)
-        self.checkpoints = Checkpoints(out / "checkpoints")
+        self.checkpoints = Checkpoints(out / "checkpoints", schedule.keep_checkpoints)
         self.stop, self.written = False, 0
 
     def _runner(self, loop: Loop, env: Any) -> Any:
@@ -160,7 +160,7 @@ class Session:
         """
         states, marks = self._states()
         # Only now: a run that cannot be continued stays as it was.
-        rundir.extend(self.out, self.schedule.total)
+        rundir.extend(self.out, self.schedule)
         events = Events(
             rows=self._rows,
             progress=self._progress,

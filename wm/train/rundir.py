@@ -26,7 +26,9 @@ FORMAT = 1
 
 CONFIG = "config.json"
 MAY_GROW = "schedule.total"
-"""The one setting that a continued run may change."""
+"""The one setting of what is trained that a continued run may change."""
+FREE = "schedule.keep_checkpoints"
+"""Changes nothing that is trained."""
 
 
 def describe(
@@ -92,15 +94,18 @@ def prepare(path: Path, config: dict[str, Any]) -> bool:
     return False
 
 
-def extend(path: Path, total: int) -> None:
-    """Let config.json say the larger of its budget and `total`.
+def extend(path: Path, schedule: Schedule) -> None:
+    """Let config.json say the larger budget, and what checkpoints are kept now.
 
     Raises:
       RunError: it cannot be written.
     """
     config = read_config(path)
-    if total > config["schedule"]["total"]:
-        write(path, {**config, "schedule": {**config["schedule"], "total": total}})
+    old = config["schedule"]
+    total = max(schedule.total, old["total"])
+    new = {**old, "total": total, "keep_checkpoints": schedule.keep_checkpoints}
+    if new != old:
+        write(path, {**config, "schedule": new})
 
 
 def write(path: Path, config: dict[str, Any]) -> None:
@@ -169,7 +174,7 @@ def compare(path: Path, old: dict, new: dict) -> None:
     # How the environment was built only where nothing that was asked for differs.
     names = sorted(before.keys() | after.keys(), key=lambda x: ("env.built" in x, x))
     for name in names:
-        if name.split(".")[0] in ("command", "preset") or name == MAY_GROW:
+        if name.split(".")[0] in ("command", "preset") or name in (MAY_GROW, FREE):
             continue
         if before.get(name) != after.get(name):
             raise UserError(

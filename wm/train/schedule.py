@@ -45,11 +45,14 @@ class Schedule:
     """Episodes per evaluation and seed."""
     save_steps: int | None = None
     """Steps between checkpoints; unset: only at the end."""
+    keep_checkpoints: int | None = 2
+    """Newest checkpoints that stay, at least 2; unset: all. Those beyond the two newest
+    stay without replay: to be looked at (`wm diagnose`), not continued from."""
 
     def __post_init__(self):
         optional = ("chunk", "updates", "fit_steps", "reanalyse_steps")
-        optional = (*optional, "eval_steps", "save_steps")
-        least_zero = ("prefill",)
+        optional = (*optional, "eval_steps", "save_steps", "keep_checkpoints")
+        others = {"prefill": 0, "keep_checkpoints": 2}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name == "replay_tier":
@@ -65,7 +68,7 @@ class Schedule:
             elif value is None and field.name in optional:
                 continue
             else:
-                least = 0 if field.name in least_zero else 1
+                least = others.get(field.name, 1)
                 if value is None or value < least:
                     raise UserError(
                         f"--train.{field.name} must be at least {least}, got {value}"
