@@ -215,6 +215,8 @@ def test_a_model_that_nothing_would_fit_is_refused():
         loop_of(agent_of(horizon=1), NEWEST).update_batches()
     with pytest.raises(UserError, match=r"--train.fit_steps must be none"):
         loop_of(agent_of(horizon=None), REPLAY).update_batches()
+    with pytest.raises(UserError, match=r"--agent.database must be at least 24"):
+        loop_of(agent_of(horizon=None, database=20), NEWEST).update_batches()
 
 
 def test_other_spaces_are_refused():

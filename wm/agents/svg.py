@@ -171,10 +171,17 @@ class SVG:
         """`batch_size` sequences; without a horizon all that is new.
 
         Raises:
-          UserError: a model that would never be fitted, or one that fits itself.
+          UserError: a model that would never be fitted, or fitted twice, or a chunk
+            that its pool does not hold.
         """
         horizon = self.config.horizon
         if horizon is None:
+            new = schedule.envs * schedule.chunk_updates()[0]
+            if new > self.config.database:
+                raise UserError(
+                    f"--agent.database must be at least {new:,}, the steps of a chunk, "
+                    f"got {self.config.database:,}"
+                )
             if schedule.fit_steps is not None:
                 raise UserError(
                     "--train.fit_steps must be none: without a horizon the model is "

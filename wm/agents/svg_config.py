@@ -28,7 +28,7 @@ class Config(TowerConfig):
     """Discount per step."""
     infer_noise: bool = True
     """Whether the policy's noise is inferred from what was done; else drawn afresh,
-    and then nothing is weighed by its likelihood."""
+    and then its gradient is not weighed by the likelihood."""
     max_weight: float = 5.0
     """Greatest likelihood ratio, now over then, that counts."""
     form: Form = "tanh"
