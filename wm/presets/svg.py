@@ -24,15 +24,15 @@ SVG: dict[str, Preset] = {
         agent={"horizon": 0}, schedule={"fit_steps": None}, source="ours: SVG(0)"
     ),
     "svg_inf": Preset(
-        agent={"horizon": None},
+        agent={"horizon": None, "policy_rate": 3e-3},
         schedule={
-            "envs": 16,
+            "envs": 8,
             "chunk": 51,
             "updates": 1,
             "prefill": 0,
             "fit_steps": None,
-            "total": 80_000,
-            "log_steps": 8_160,
+            "total": 40_800,
+            "log_steps": 4_080,
         },
         source="ours: SVG(infinity), every episode of 50 steps in one chunk",
     ),
