@@ -43,20 +43,23 @@ def cut_model(monkeypatch):
 
 
 def test_one_real_step_and_a_value_learn_the_pendulum():
-    """Random -1229."""
+    """-157 and -212 (random -1229), in 25 s."""
     assert (one_step() >= -400).all()
 
 
 def test_one_step_without_the_slope_of_the_model_does_not(monkeypatch):
+    """-1279 and -1550."""
     cut_model(monkeypatch)
     assert (one_step() <= -800).all()
 
 
 def test_values_of_actions_learn_the_pendulum():
+    """-176 and -151, in 19 s."""
     assert (no_model() >= -400).all()
 
 
 def test_values_without_the_slope_of_actions_do_not(monkeypatch):
+    """-1418 and -1176."""
     original = value_gradient.played
     constant = lambda *args: jax.lax.stop_gradient(original(*args))
     monkeypatch.setattr(value_gradient, "played", constant)
@@ -64,10 +67,11 @@ def test_values_without_the_slope_of_actions_do_not(monkeypatch):
 
 
 def test_whole_trajectories_learn_the_double_integrator():
-    """Random -344, best possible -1.476."""
+    """-1.69 and -1.35 (random -344, best possible -1.48 on average), in 26 s."""
     assert (whole() >= -3).all()
 
 
 def test_whole_trajectories_without_the_slope_of_the_model_do_not(monkeypatch):
+    """-44 and -59: what is left is that a push costs."""
     cut_model(monkeypatch)
     assert (whole() <= -20).all()

@@ -36,5 +36,10 @@ SVG: dict[str, Preset] = {
         },
         source="ours: SVG(infinity), every episode of 50 steps in one chunk",
     ),
+    "windows": Preset(
+        agent={"gamma": 0.97},
+        schedule={"chunk": 40, "total": 160_000, "log_steps": 8_000},
+        source="ours: joined to svg_inf, trajectories cut every 40 steps",
+    ),
 }
 """Preset by name."""
