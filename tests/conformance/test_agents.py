@@ -82,6 +82,7 @@ def baseline(system, **settings):
 ROLLOUT = Schedule(
     total=64, envs=2, chunk=6, updates=1, prefill=0, log_steps=24, replay=120
 )
+FITTED = dataclasses.replace(EVERY_STEP, fit_steps=24)
 COUNTER, POINT = "probe/step_counter", "probe/hidden_point"
 SCALED = {"normalize_observation": True, "normalize_reward": True}
 PARTS = {"epochs": 2, "minibatches": 3}
@@ -121,6 +122,19 @@ TINY_PILCO = {
     "iterations": 3,
 }
 
+
+def svg(horizon):
+    return lambda spec: wm.agent("svg", spec, horizon=horizon, **TINY_SVG)
+
+
+TINY_SVG = {
+    "layers": (4,),
+    "model.layers": 1,
+    "model.units": 4,
+    "fit.steps": 3,
+    "database": 60,
+}
+
 AGENTS = {
     "mpc": Case(
         lambda spec: wm.agent("mpc", spec, **TINY_MPC),
@@ -138,6 +152,9 @@ AGENTS = {
         "classic/pendulum_swingup",
         NO_UPDATES,
     ),
+    "svg 0": Case(svg(0), "classic/pendulum", EVERY_STEP),
+    "svg 1": Case(svg(1), "classic/pendulum", FITTED),
+    "svg infinity": Case(svg(None), "classic/pendulum", ROLLOUT),
     "q_learning": Case(named("q_learning"), Toll(), EVERY_STEP),
     "dyna_q": Case(named("dyna_q"), "grid/blocking", EVERY_STEP),
     "prioritized_sweeping": Case(named("prioritized_sweeping"), Toll(), EVERY_STEP),

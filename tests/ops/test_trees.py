@@ -90,3 +90,16 @@ def test_all_finite_finds_nan_and_infinity_and_ignores_integers():
     assert trees.all_finite({"b": jnp.arange(3)})
     assert not trees.all_finite({**tree, "c": jnp.array([1.0, jnp.nan])})
     assert not trees.all_finite({**tree, "c": jnp.array([1.0, jnp.inf])})
+
+
+def test_a_value_with_the_gradient_of_another():
+    def mixed(x):
+        value = {"a": 3.0 * x, "b": jnp.array([1e8, jnp.inf])}
+        source = {"a": x**2, "b": jnp.stack([x, 2 * x])}
+        taken = trees.with_gradient_of(value, source)
+        return taken["a"] + taken["b"][0], taken["b"]
+
+    (total, b), slope = jax.value_and_grad(mixed, has_aux=True)(5.0)
+    assert total == 15.0 + 1e8
+    assert b.tolist() == [1e8, float("inf")]
+    assert slope == 10.0 + 1.0

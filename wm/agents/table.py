@@ -60,6 +60,11 @@ AGENTS: dict[str, Entry] = {
         description="a policy by gradients through Gaussian processes under moment "
         "matching (Deisenroth & Rasmussen 2011)",
     ),
+    "svg": Entry(
+        target="wm.agents.svg:SVG",
+        description="a policy by gradients along real trajectories, SVG(0), SVG(1), "
+        "SVG(infinity) (Heess et al. 2015)",
+    ),
     "dreamer_v3": Entry(
         target="wm.agents.dreamer_v3:DreamerV3",
         description="actor-critic in the imagination of a categorical RSSM "

@@ -207,7 +207,7 @@ class Ensemble:
         """
         action = jnp.clip(action, -1.0, 1.0)
         observation, learned = self._move(params["model"], key, state, action)
-        reward, discount = self._judge(state.observation, action, observation, learned)
+        reward, discount = self.judge(state.observation, action, observation, learned)
         broken = jnp.isnan(reward) | ~jnp.isfinite(observation).all(-1)
         reward = jnp.where(broken, BROKEN, reward)
         discount = jnp.where(broken, 0.0, discount)
@@ -227,7 +227,7 @@ class Ensemble:
         model, here = self._moving(params["model"]), state.observation.mean(1)
         x = self.features(here, jnp.clip(action, -1.0, 1.0))
         mean, logvar = self._mixed(model, x)
-        return Belief(here + mean[:, : self.size], jnp.exp(logvar[:, : self.size]))
+        return Belief(self.moved(here, mean), jnp.exp(logvar[:, : self.size]))
 
     def predict(self, model: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log-variance of the change, f32 `[E, N, outputs]` each.
@@ -315,8 +315,21 @@ class Ensemble:
         change = sampled(key_noise, mean, logvar) if self.config.gaussian else mean
         return undeal(change, B, P, order)
 
-    def _judge(self, before, action, after, learned):
-        """Reward and discount of every particle, f32 `[B, P]` each."""
+    def judge(
+        self,
+        before: jax.Array,
+        action: jax.Array,
+        after: jax.Array,
+        learned: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Reward and discount of every particle, f32 `[B, P]` each.
+
+        Args:
+          before: observations `[B, P, D]`.
+          action: `[B, F]`, in [-1, 1].
+          after: observations `[B, P, D]`.
+          learned: predicted rewards `[B, P]`; `EnvSpec.reward_fn` says them if None.
+        """
         over = lambda fn: jax.vmap(jax.vmap(fn, in_axes=(0, None, 0)))
         reward = learned
         if reward is None:

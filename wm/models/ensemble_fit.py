@@ -100,18 +100,38 @@ def data_of(model: Ensemble, dataset: Dataset) -> Data:
     """What can be learned from a buffer."""
     steps = dataset.steps
     after = jax.tree.map(lambda x: jnp.roll(x, -1, axis=1), steps.timestep)
-    here = steps.timestep.observation.astype(jnp.float32)
-    change = model.targets(here, after.observation.astype(jnp.float32))
-    if model.config.learn_reward:
-        change = jnp.concatenate([change, after.reward[..., None]], -1)
-    flat = lambda x: x.reshape(-1, x.shape[-1])
+    here = steps.timestep.observation
+    x, y = pairs(model, here, steps.action, after.observation, after.reward)
     mask = dataset.mask.reshape(-1)
     return Data(
-        x=flat(model.features(here, steps.action)),
-        y=flat(change),
+        x=x.reshape(-1, x.shape[-1]),
+        y=y.reshape(-1, y.shape[-1]),
         order=jnp.argsort(~mask, stable=True).astype(jnp.int32),
         count=mask.sum(dtype=jnp.int32),
     )
+
+
+def pairs(
+    model: Ensemble,
+    before: jax.Array,
+    action: jax.Array,
+    after: jax.Array,
+    reward: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """What the networks see, and what they should say, `[…, inputs]`, `[…, outputs]`.
+
+    Args:
+      model: of which networks.
+      before: observations `[…, D]`.
+      action: `[…, F]`; clipped to [-1, 1], as `Ensemble.step` does.
+      after: the observations that followed.
+      reward: f32 `[…]`, earned by the action.
+    """
+    before = before.astype(jnp.float32)
+    target = model.targets(before, after.astype(jnp.float32))
+    if model.config.learn_reward:
+        target = jnp.concatenate([target, reward[..., None]], -1)
+    return model.features(before, jnp.clip(action, -1.0, 1.0)), target
 
 
 def reweighted(data: Data, weight: jax.Array) -> Data:

@@ -24,6 +24,7 @@ from jax.scipy import special
 
 from wm.nodes import Node, static
 from wm.ops.noise import inverse_cdf, normal, uniform
+from wm.ops.trees import with_gradient_of
 from wm.types import Key
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -125,7 +126,7 @@ class OneHot(Node):
         Where nothing is differentiated, `probs` is not computed.
         """
         onehot = jax.nn.one_hot(index, self.logits.shape[-1], dtype=jnp.float32)
-        return _with_gradient_of(onehot, self.probs)
+        return with_gradient_of(onehot, self.probs)
 
     def log_prob(self, onehot: jax.Array) -> jax.Array:
         """log p of one-hot `[…, G, K]`, f32 `[…]`."""
@@ -365,17 +366,6 @@ def _log_mix(logits: jax.Array, unimix: float) -> jax.Array:
     if unimix == 0:
         return jax.nn.log_softmax(logits.astype(jnp.float32))
     return jnp.log(_mix(logits, unimix))
-
-
-@jax.custom_jvp
-def _with_gradient_of(value: jax.Array, source: jax.Array) -> jax.Array:
-    """`value`, with the derivative of `source`: value + source − sg(source)."""
-    return value
-
-
-@_with_gradient_of.defjvp
-def _with_gradient_of_jvp(primals, tangents):
-    return primals[0], tangents[1]
 
 
 def _entropy(probs: jax.Array, log_probs: jax.Array) -> jax.Array:
