@@ -15,6 +15,7 @@ PRESETS: dict[str, str] = {
     "pets": "wm.presets.pets:PETS",
     "mbpo": "wm.presets.mbpo:MBPO",
     "pilco": "wm.presets.pilco:PILCO",
+    "alphazero": "wm.presets.alphazero:ALPHAZERO",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
 }
 """`module:attribute` of a mapping from name to `Preset`, by system."""
