@@ -121,7 +121,26 @@ TINY_PILCO = {
     "iterations": 3,
 }
 
+TINY_ALPHAZERO = {
+    "net.form": "mlp",
+    "net.layers": 1,
+    "net.units": 4,
+    "search.simulations": 2,
+    "search.considered": 2,
+}
+SELF_PLAY = dataclasses.replace(EVERY_STEP, chunk=3, prefill=24)
+
 AGENTS = {
+    "alphazero": Case(
+        lambda spec: wm.agent("alphazero", spec, **TINY_ALPHAZERO),
+        envs.make("pgx/tic_tac_toe", rules=True),
+        SELF_PLAY,
+    ),
+    "alphazero one player": Case(
+        lambda spec: wm.agent("alphazero", spec, **TINY_ALPHAZERO),
+        envs.make("probe/catch", rules=True),
+        SELF_PLAY,
+    ),
     "mpc": Case(
         lambda spec: wm.agent("mpc", spec, **TINY_MPC),
         envs.make("classic/pendulum", rules=True),
