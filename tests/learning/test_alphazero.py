@@ -1,0 +1,60 @@
+"""AlphaZero on tic-tac-toe, against every reply there is.
+
+`make test-learning` runs it. Preset `tic_tac_toe`: 30 rounds of 256 × 9 moves, 8 s
+without compiling. Losses are exact shares over all lines of play, both sides alike; a
+"perfect" opponent draws among the best moves, "any" among all legal ones.
+"""
+
+import jax
+import pytest
+
+import wm
+from tests.learning.duels import duel, player
+from tests.planners.boards import solved
+from wm.planners.mcts import MCTS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def game():
+    pytest.importorskip("pgx")
+    return solved()
+
+
+def trained(seeds, **settings):
+    """Actors of every seed."""
+    env = wm.env("pgx/tic_tac_toe", rules=True)
+    agent = wm.agent("alphazero", env.spec, preset="tic_tac_toe", **settings)
+    run = wm.train(agent, env, seeds=seeds, quiet=True)
+    return env, [agent.actor(run.state(seed)) for seed in range(seeds)]
+
+
+def losses(env, actors, game, simulations, perfect=False):
+    """Share of lost games of every seed."""
+    settings = {"preset": "tic_tac_toe", "eval_simulations": simulations}
+    agent = wm.agent("alphazero", env.spec, **settings)
+    return [duel(player(agent, actor), game, perfect).loss for actor in actors]
+
+
+def test_with_search_no_reply_leads_to_a_loss(game):
+    """FIGURES"""
+    env, actors = trained(3)
+    assert losses(env, actors, game, 200) == [0.0, 0.0, 0.0]
+    alone = losses(env, actors, game, 0, perfect=True)
+    assert max(alone) <= 0.30
+    assert sum(alone) / 3 <= 0.15
+
+
+def test_without_what_the_search_found_nothing_is_learned(game, monkeypatch):
+    """FIGURES"""
+    original = MCTS.act
+
+    def dropped(self, params, key, carry, x):
+        carry, action, extras = original(self, params, key, carry, x)
+        prior = self._look(params, key, x).logits
+        return carry, action, {**extras, "policy": jax.nn.softmax(prior)}
+
+    monkeypatch.setattr(MCTS, "act", dropped)
+    env, actors = trained(1)
+    assert losses(env, actors, game, 0, perfect=True)[0] >= 0.5
