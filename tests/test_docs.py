@@ -67,8 +67,9 @@ def test_commands_exist_with_their_options(page, words):
             from wm.presets import compose
 
             compose(system, values["preset"])
-    elif words[0] in ("eval", "report"):
-        kind = {"eval": cli_runs.Evaluate, "report": cli_runs.Report}[words[0]]
+    elif words[0] in ("eval", "play", "report"):
+        kinds = {"eval": cli_runs.Evaluate, "play": cli_runs.Play}
+        kind = kinds.get(words[0], cli_runs.Report)
         parse(rest, options(kind), "wm")
 
 

@@ -20,6 +20,7 @@ outcome once its game is over. The net is fitted to both. Deviations:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any, Literal
 
 import jax
@@ -87,9 +88,8 @@ class Config:
         given("learning_rate", self.learning_rate > 0, "above 0")
         for name in ("value_scale", "weight_decay"):
             given(name, getattr(self, name) >= 0, "at least 0")
-        increasing = all(b > a for a, b in zip((0, *self.decay_updates),
-            self.decay_updates, strict=False))  # fmt: skip
-        given("decay_updates", increasing, "above 0 and rising")
+        rising = all(a < b for a, b in itertools.pairwise((0, *self.decay_updates)))
+        given("decay_updates", rising, "above 0 and rising")
 
 
 def _require(config: Config, name: str, holds: bool, allowed: str) -> None:

@@ -58,7 +58,7 @@ class Versus(Node):
         key, key_reply = jax.random.split(state.key)
         inner, timestep = self.env.step(state.inner, action)
         timestep = timestep._replace(private=inner)
-        theirs = timestep.discount < 0
+        theirs = (timestep.discount < 0) & ~timestep.is_last
         inner, timestep, total = self._reply(key_reply, inner, timestep, theirs)
         timestep = timestep._replace(
             reward=total,
