@@ -27,7 +27,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from wm.behaviors import symmetry
+from wm.behaviors.symmetry import Name as SymmetryName
+from wm.behaviors.symmetry import shuffled, symmetry
 from wm.data.replay import Replay
 from wm.errors import UserError
 from wm.imagine import act_in
@@ -62,7 +63,7 @@ class Config:
     without a search; unset: as in self-play."""
     net: PolicyValueConfig = dataclasses.field(default_factory=PolicyValueConfig)
     """Sizes of the net."""
-    symmetry: symmetry.Name = "none"
+    symmetry: SymmetryName = "none"
     """What is the same to the game: none, mirror (left and right), or square (turned
     and mirrored). Positions of a batch are changed at random."""
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -134,7 +135,7 @@ class AlphaZero:
             raise UserError(f"{spec.name} has no longest game: set --agent.game_moves")
         self.moves = moves
         self.net = policy_value(config.net, len(seen.shape), classes)
-        self.group = symmetry.symmetry(config.symmetry, spec)
+        self.group = symmetry(config.symmetry, spec)
         quiet = greedy(config.search, config.eval_simulations)
         search = lambda settings: act_in(
             self.rules, mcts(self.rules, self.heads, settings)
@@ -248,9 +249,7 @@ class AlphaZero:
         if legal is None:
             legal = jnp.ones(target.shape, bool)
         if self.group is not None:
-            seen, target, legal = symmetry.shuffled(
-                self.group, key, seen, target, legal
-            )
+            seen, target, legal = shuffled(self.group, key, seen, target, legal)
         logits, value = self.net.apply(params, seen)
         logp = jax.nn.log_softmax(masked(logits, legal))
         entropy = -jnp.sum(jnp.where(target > 0, target * jnp.log(target), 0.0), -1)

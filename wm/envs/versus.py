@@ -63,7 +63,6 @@ class Versus(Node):
         timestep = timestep._replace(
             reward=total,
             discount=jnp.abs(timestep.discount),
-            is_first=timestep.is_first,
         )
         return VersusState(inner, key), timestep
 
