@@ -46,8 +46,9 @@ def collected(env):
     state = jax.jit(lambda k: loop.init(batched, k))(KEY)
     state = jax.jit(lambda s: loop.prefill(batched, s, 3))(state)
     prefilled = state
+    chunk = jax.jit(lambda s: loop.one_chunk(batched, s))
     for _ in range(4):
-        state = jax.jit(lambda s: loop.one_chunk(batched, s))(state)
+        state = chunk(state)
     return loop, prefilled, state
 
 

@@ -2,7 +2,8 @@
 
 `make test-learning` runs it. Preset `tic_tac_toe`: 30 rounds of 256 × 9 moves, 8 s
 without compiling. Losses are exact shares over all lines of play, both sides alike; a
-"perfect" opponent draws among the best moves, "any" among all legal ones.
+"perfect" opponent draws among the best moves, "any" among all legal ones. Figures are
+of 21 November 2026.
 """
 
 import jax
@@ -38,7 +39,9 @@ def losses(env, actors, game, simulations, perfect=False):
 
 
 def test_with_search_no_reply_leads_to_a_loss(game):
-    """FIGURES"""
+    """0, 0, 0 with 200 simulations and 0, 0.0005, 0 with 32; the net alone loses 0, 0,
+    0.005 against any reply and nothing against the best. PUCT, one seed: 0 throughout.
+    """
     env, actors = trained(3)
     assert losses(env, actors, game, 200) == [0.0, 0.0, 0.0]
     alone = losses(env, actors, game, 0, perfect=True)
@@ -46,8 +49,11 @@ def test_with_search_no_reply_leads_to_a_loss(game):
     assert sum(alone) / 3 <= 0.15
 
 
-def test_without_what_the_search_found_nothing_is_learned(game, monkeypatch):
-    """FIGURES"""
+def test_without_what_the_search_found_the_policy_is_useless(game, monkeypatch):
+    """The prior as its own target: the net alone loses 0.85 against a perfect opponent.
+    Search hides it, since outcomes are still learned: 0.13 with 32 simulations and 0.08
+    with 200. PUCT with a single simulation: 0.48 alone and 0.32 with 32. (Gumbel with a
+    single one still improves the policy: 0.016 alone, 0 with 32.)"""
     original = MCTS.act
 
     def dropped(self, params, key, carry, x):
