@@ -7,12 +7,16 @@ of 21 November 2026.
 """
 
 import jax
+import numpy as np
 import pytest
 
 import wm
 from tests.learning.duels import duel, player
 from tests.planners.boards import solved
+from wm.cli_match import opponent_of
+from wm.envs.versus import versus
 from wm.planners.mcts import MCTS
+from wm.train.evaluate import evaluator
 
 pytestmark = pytest.mark.slow
 
@@ -64,3 +68,34 @@ def test_without_what_the_search_found_the_policy_is_useless(game, monkeypatch):
     monkeypatch.setattr(MCTS, "act", dropped)
     env, actors = trained(1)
     assert losses(env, actors, game, 0, perfect=True)[0] >= 0.5
+
+
+def test_signs_of_the_other_player_are_what_it_learns_from(game, monkeypatch):
+    """As if one player moved all the time: UNSIGNED"""
+    original = MCTS._step
+
+    def unsigned(self, params, key, action, embedding):
+        output, embedding = original(self, params, key, action, embedding)
+        return output.replace(discount=abs(output.discount)), embedding
+
+    monkeypatch.setattr(MCTS, "_step", unsigned)
+    env, actors = trained(1)
+    assert losses(env, actors, game, 200, perfect=True)[0] >= 0.5
+
+
+def test_connect_four_is_won_against_a_search_with_more_simulations():
+    """16 simulations against 100 with random playouts, 200 games: a score of 0.73 ±
+    0.03 after 107,520 moves (95 s); the net alone 0.41."""
+    pytest.importorskip("pgx")
+    env = wm.env("pgx/connect_four", rules=True)
+    agent = wm.agent("alphazero", env.spec, preset="connect_four")
+    state = wm.train(agent, env, quiet=True).state()
+    opponent = opponent_of(env, "mcts", 100)
+    returns = [
+        evaluator(agent, versus(env, opponent, {}, first), 100)(
+            state, jax.random.key(7)
+        )
+        for first in (True, False)
+    ]
+    points = np.mean([(1 + scores.returns.mean()) / 2 for scores in returns])
+    assert points >= 0.6

@@ -56,7 +56,9 @@ ALPHAZERO: dict[str, Preset] = {
     "connect_four": Preset(
         agent={
             "symmetry": "mirror",
-            "net.layers": 2,
+            "search.simulations": 16,
+            "search.considered": 7,
+            "net.layers": 1,
             "net.units": 32,
             "net.value_units": 64,
             "value_scale": 1.0,
@@ -67,11 +69,11 @@ ALPHAZERO: dict[str, Preset] = {
             "batch_size": 256,
             "chunk": 21,
             "updates": 42,
-            "total": 268_800,
+            "total": 107_520,
             "replay": 65_536,
             "log_steps": 5_376,
         },
-        source="ours: minutes on a CPU",
+        source="ours: two minutes on a CPU",
     ),
     "tic_tac_toe": Preset(
         agent={
