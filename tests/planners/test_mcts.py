@@ -9,6 +9,7 @@ import pytest
 import wm
 from tests.planners.boards import TIC_TAC_TOE, solved, take
 from tests.planners.small import KEY, Target
+from wm.models.ensemble import Ensemble, EnsembleConfig, Particles
 from wm.models.rules import rules
 from wm.models.table import At, TableModel, empty
 from wm.planners.mcts import MASKED, MCTSConfig, by_tree, greedy, mcts, noisy
@@ -444,6 +445,38 @@ def test_drawn_actions_reach_the_model_in_its_own_form():
     assert action.shape == (3, 1)
     hit = (np.asarray(extras["actions"]) == np.asarray(action)[:, None]).all(-1)
     assert (hit.sum(1) == 1).all()
+
+
+@slow
+def test_an_ensemble_is_searched_with_its_particles_in_the_nodes():
+    """Rewards of the first action are those that the ensemble predicts for it."""
+    spec = EnvSpec(
+        ArraySpec((3,)),
+        ArraySpec((2,)),
+        reward_fn=lambda o, a, n: n[0] - a[0],
+        terminal_fn=lambda o, a, n: n[1] > 50.0,
+    )
+    small = EnsembleConfig(members=2, layers=1, units=4, particles=4, gaussian=False)
+    model = Ensemble(spec, small)
+    params = model.init(KEY)
+    place = jax.random.normal(KEY, (3, 4, 3))
+    state = Particles(place, jnp.ones((3, 4)))
+
+    def heads(params, key, state):
+        actions = jax.random.uniform(key, (3, 5, 2), minval=-1.0)
+        return None, jnp.zeros(3), actions
+
+    config = MCTSConfig(10, considered=5, max_depth=1)
+    tree = searched(model, heads, config, params, state).search_tree
+    assert tree.embeddings[0].observation.shape == (3, 11, 4, 3)
+    actions = np.asarray(tree.embeddings[1])[:, 0]
+    for index in range(5):
+        _, earned = model.step(params, KEY, state, jnp.asarray(actions[:, index]))
+        visited = np.asarray(tree.children_visits)[:, 0, index] > 0
+        got = np.asarray(tree.children_rewards)[:, 0, index]
+        np.testing.assert_allclose(
+            got[visited], np.asarray(earned.reward)[visited], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_what_cannot_be_searched_is_an_error():
