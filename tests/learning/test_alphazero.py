@@ -71,7 +71,8 @@ def test_without_what_the_search_found_the_policy_is_useless(game, monkeypatch):
 
 
 def test_signs_of_the_other_player_are_what_it_learns_from(game, monkeypatch):
-    """As if one player moved all the time: UNSIGNED"""
+    """As if one player moved all the time: every game against a perfect opponent is
+    lost, also with 200 simulations, and 0.41 of those against any reply."""
     original = MCTS._step
 
     def unsigned(self, params, key, action, embedding):
@@ -80,7 +81,7 @@ def test_signs_of_the_other_player_are_what_it_learns_from(game, monkeypatch):
 
     monkeypatch.setattr(MCTS, "_step", unsigned)
     env, actors = trained(1)
-    assert losses(env, actors, game, 200, perfect=True)[0] >= 0.5
+    assert losses(env, actors, game, 200, perfect=True)[0] >= 0.9
 
 
 def test_connect_four_is_won_against_a_search_with_more_simulations():
