@@ -149,7 +149,7 @@ class AlphaZero:
 
     def init(self, key: Key) -> State:
         """Fresh parameters."""
-        seen = self.spec.observation
+        seen: Any = self.spec.observation
         example = jax.ShapeDtypeStruct((1, *seen.shape), jnp.dtype(seen.dtype))
         params = self.net.init(key, example)
         return State(

@@ -6,7 +6,7 @@ at random for training. AlphaZero left it out, since not all of its games have a
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,8 @@ def symmetry(name: Name, spec: EnvSpec) -> Symmetry | None:
     """
     if name == "none":
         return None
-    shape, A = getattr(spec.observation, "shape", ()), spec.action.classes or 0
+    shape: Any = getattr(spec.observation, "shape", ())
+    A = spec.action.classes or 0
     fits = len(shape) == 3 and (shape[1] == A or shape[0] * shape[1] <= A)
     if not fits or (name == "square" and (shape[0] != shape[1] or shape[0] ** 2 > A)):
         raise ValueError(
