@@ -186,7 +186,15 @@ class Ready(NamedTuple):
     """One jitted chunk of one seed, nothing donated."""
 
 
-@pytest.fixture(scope="module", params=AGENTS, ids=lambda name: name.replace(" ", "_"))
+SLOW = ("alphazero one player",)
+"""The same agent in another kind of game."""
+PARAMS = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in AGENTS
+]
+
+
+@pytest.fixture(scope="module", params=PARAMS, ids=lambda name: name.replace(" ", "_"))
 def ready(request):
     case = AGENTS[request.param]
     env = envs.make(case.env) if isinstance(case.env, str) else case.env

@@ -86,8 +86,15 @@ MODELS = {
     "rules classes": functools.partial(of_rules, "classic/cartpole"),
     "rules numbers": functools.partial(of_rules, "probe/double_integrator"),
 }
+QUICK = [("gumbel", "rules numbers"), ("puct", "table")]
+"""Of tree searches, which take several times as long to compile; the others are slow."""
 CASES = [
-    (planner, model)
+    pytest.param(
+        (planner, model),
+        marks=[pytest.mark.slow]
+        if planner in ("gumbel", "puct") and (planner, model) not in QUICK
+        else [],
+    )
     for planner in PLANNERS
     for model in MODELS
     if planner != "gradient" or "numbers" in model
