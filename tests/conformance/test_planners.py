@@ -87,7 +87,7 @@ MODELS = {
     "rules numbers": functools.partial(of_rules, "probe/double_integrator"),
 }
 QUICK = [("gumbel", "rules numbers"), ("puct", "table")]
-"""Of tree searches, which take several times as long to compile; the others are slow."""
+"""Of tree searches, which take longer to compile; the others are slow."""
 CASES = [
     pytest.param(
         (planner, model),
