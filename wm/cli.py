@@ -19,6 +19,7 @@ COMMANDS = {
     "list": ("wm.cli_list:run", "systems, environments and presets"),
     "train": ("wm.cli_train:run", "train a system in an environment"),
     "eval": ("wm.cli_runs:evaluate", "more evaluation episodes of a run"),
+    "play": ("wm.cli_runs:play", "play a board game against the agent of a run"),
     "report": ("wm.cli_runs:report", "a page about one or more runs"),
     "diagnose": ("wm.cli_runs:diagnose", "how good the learned model of a run is"),
     "doctor": ("wm.cli_doctor:run", "what is installed, and a self-test"),

@@ -12,7 +12,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "craftax": (("craftax",), "craftax/… environments"),
     "playground": (("mujoco_playground",), "playground/… environments"),
     "crafter": (("crafter",), "crafter/… environments"),
-    "boards": (("pgx",), "board games"),
+    "boards": (("pgx",), "pgx/… board games"),
     "sweep": (("ray", "submitit"), "sweeps across machines"),
     "dev": (("pytest", "ruff", "scipy"), "tests and checks"),
 }

@@ -1,8 +1,9 @@
-"""`wm eval`, `wm report` and `wm diagnose`: commands about runs that exist."""
+"""`wm eval`, `play`, `report` and `diagnose`: commands about runs that exist."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,21 @@ class Evaluate:
     """Episodes per seed, added to scores.jsonl."""
     video: bool = False
     """Write an animation of the first episode into report/."""
+    opponent: str = ""
+    """Of games for two: play against mcts (a search of the rules with random playouts)
+    or random, each side first in half of the episodes; scores.jsonl stays as it is."""
+    simulations: int = 100
+    """Of the opponent mcts, per move."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Play:
+    """Options of `wm play`."""
+
+    second: bool = False
+    """Let the agent begin."""
+    seed: int | None = None
+    """Which of the run's learners (default: the first)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +82,33 @@ def evaluate(words: list[str]) -> int:
         raise UserError(f"--episodes must be at least 1, got {chosen.episodes}")
     cli_cache.enable()
     folder = _run_folder(paths[0])
+    if chosen.opponent:
+        from wm.cli_match import match
+
+        match(folder, chosen.opponent, chosen.simulations, chosen.episodes)
+        return 0
     from wm.train.run import load
 
     load(folder).evaluate(episodes=chosen.episodes, video=chosen.video)
+    return 0
+
+
+def play(words: list[str]) -> int:
+    """Play against the agent of a run, moves typed as numbers: `wm play RUN`.
+
+    Raises:
+      UserError: a wrong option, or a game that cannot be shown.
+      RunError: the folder holds no run that can be read.
+    """
+    paths, chosen = _read(words, Play(), "wm play", "RUN")
+    if chosen is None:
+        return 0
+    if len(paths) != 1:
+        raise UserError(f"wm play needs one RUN, got {len(paths)} (`wm play --help`)")
+    cli_cache.enable()
+    from wm.cli_match import person
+
+    person(_run_folder(paths[0]), sys.stdin, not chosen.second, chosen.seed)
     return 0
 
 
@@ -128,7 +168,12 @@ def _read(words: list[str], default: Any, command: str, positional: str):
     return paths, replace(default, values, "")
 
 
-_COMMANDS = {"wm eval": evaluate, "wm report": report, "wm diagnose": diagnose}
+_COMMANDS = {
+    "wm eval": evaluate,
+    "wm play": play,
+    "wm report": report,
+    "wm diagnose": diagnose,
+}
 
 
 def _run_folder(path: str) -> Path:

@@ -135,7 +135,26 @@ TINY_SVG = {
     "database": 60,
 }
 
+TINY_ALPHAZERO = {
+    "net.form": "mlp",
+    "net.layers": 1,
+    "net.units": 4,
+    "search.simulations": 2,
+    "search.considered": 2,
+}
+SELF_PLAY = dataclasses.replace(EVERY_STEP, chunk=3, prefill=24)
+
 AGENTS = {
+    "alphazero": Case(
+        lambda spec: wm.agent("alphazero", spec, **TINY_ALPHAZERO),
+        envs.make("pgx/tic_tac_toe", rules=True),
+        SELF_PLAY,
+    ),
+    "alphazero one player": Case(
+        lambda spec: wm.agent("alphazero", spec, **TINY_ALPHAZERO),
+        envs.make("probe/catch", rules=True),
+        SELF_PLAY,
+    ),
     "mpc": Case(
         lambda spec: wm.agent("mpc", spec, **TINY_MPC),
         envs.make("classic/pendulum", rules=True),
@@ -184,7 +203,15 @@ class Ready(NamedTuple):
     """One jitted chunk of one seed, nothing donated."""
 
 
-@pytest.fixture(scope="module", params=AGENTS, ids=lambda name: name.replace(" ", "_"))
+SLOW = ("alphazero one player",)
+"""The same agent in another kind of game."""
+PARAMS = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in AGENTS
+]
+
+
+@pytest.fixture(scope="module", params=PARAMS, ids=lambda name: name.replace(" ", "_"))
 def ready(request):
     case = AGENTS[request.param]
     env = envs.make(case.env) if isinstance(case.env, str) else case.env

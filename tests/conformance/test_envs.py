@@ -15,6 +15,7 @@ from wm.envs.registry import is_host
 
 ROWS, STEPS = 3, 40
 GYMNAX = ("CartPole-v1", "Pendulum-v1", "FrozenLake-misc")
+BOARDS = ("connect_four", "othello", "gardner_chess", "go_9x9", "2048")
 CHEAP = (
     *(
         name
@@ -22,6 +23,7 @@ CHEAP = (
         if name.startswith(("probe/", "pixels/", "grid/", "classic/"))
     ),
     *(f"gymnax/{name}" for name in GYMNAX),
+    "pgx/tic_tac_toe",
 )
 SLOW = (
     *(
@@ -32,11 +34,13 @@ SLOW = (
     "brax/inverted_pendulum",
     "craftax/classic-pixels",
     "playground/CartpoleBalance",
+    *(f"pgx/{name}" for name in BOARDS),
 )
 PACKAGES = {
     "brax": "brax",
     "craftax": "craftax",
     "playground": "mujoco_playground",
+    "pgx": "pgx",
 }
 ALL = [*CHEAP, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
@@ -139,4 +143,4 @@ def test_off_ends_every_row_for_good(name):
 def test_every_jax_environment_can_be_listed_and_host_ones_are_known():
     sources = {name.split("/")[0] for name in ENVS if not is_host(name)}
     own = {"pixels", "probe", "grid", "classic"}
-    assert sources == own | {"gymnax", "brax", "craftax", "playground"}
+    assert sources == own | {"gymnax", "brax", "craftax", "playground", "pgx"}

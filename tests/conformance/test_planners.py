@@ -15,6 +15,7 @@ from wm.models.rssm import RSSM
 from wm.models.rules import rules
 from wm.planners.cem import CEMConfig, cem
 from wm.planners.gradient import GradientConfig, gradient
+from wm.planners.mcts import MCTSConfig, mcts
 from wm.planners.mppi import MPPIConfig, mppi
 from wm.planners.sequences import discounted
 from wm.planners.shooting import ShootingConfig, shooting
@@ -26,7 +27,26 @@ ICEM = CEMConfig(
     bounds="clip", particles=2,
 )  # fmt: skip
 TD_MPC = MPPIConfig(4, 10, 4, 2, refit=True, execute="sample", bounds="clip")
+
+
+def tree_search(model, objective, config):
+    """Values of 0; three drawn actions where they are numbers."""
+    spec = model.spec.action
+
+    def heads(params, key, state):
+        rows = jax.tree.leaves(state)[0].shape[0]
+        if spec.discrete:
+            return None, jnp.zeros(rows), None
+        size = (rows, 3, *spec.shape)
+        drawn = jax.random.uniform(key, size, minval=-1.0, maxval=1.0)
+        return None, jnp.zeros(rows), drawn
+
+    return mcts(model, heads, config)
+
+
 PLANNERS = {
+    "gumbel": functools.partial(tree_search, config=MCTSConfig(6)),
+    "puct": functools.partial(tree_search, config=MCTSConfig(6, "puct")),
     "shooting": functools.partial(shooting, config=ShootingConfig(4, 10)),
     "cem": functools.partial(cem, config=CEMConfig(4, 10, 3, 2)),
     "icem": functools.partial(cem, config=ICEM),
@@ -66,8 +86,15 @@ MODELS = {
     "rules classes": functools.partial(of_rules, "classic/cartpole"),
     "rules numbers": functools.partial(of_rules, "probe/double_integrator"),
 }
+QUICK = [("gumbel", "rules numbers"), ("puct", "table")]
+"""Of tree searches, which take longer to compile; the others are slow."""
 CASES = [
-    (planner, model)
+    pytest.param(
+        (planner, model),
+        marks=[pytest.mark.slow]
+        if planner in ("gumbel", "puct") and (planner, model) not in QUICK
+        else [],
+    )
     for planner in PLANNERS
     for model in MODELS
     if planner != "gradient" or "numbers" in model
@@ -101,7 +128,11 @@ def test_it_is_a_policy_that_fits_the_spec_and_keeps_its_carry(ready):
         assert leaf.shape[0] == ROWS
     spec = policy.model.spec.action
     assert form(action) == ((ROWS, *spec.shape), spec.dtype)
-    assert extras == {}
+    if "policy" in extras:  # a search's target, for whoever learns from it
+        np.testing.assert_allclose(extras["policy"].sum(-1), 1, rtol=1e-5)
+        assert extras["value"].shape == (ROWS,)
+    else:
+        assert extras == {}
     low, high = (0, spec.classes - 1) if spec.discrete else (-1, 1)
     assert ((action >= low) & (action <= high)).all()
 

@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wm.ops.returns import gae, lambda_return, n_step_return, replay_lambda_return
+from wm.ops.returns import (
+    gae,
+    lambda_return,
+    n_step_return,
+    outcomes,
+    replay_lambda_return,
+)
 
 TABLE = jnp.array([39.0, 33.05, 24.8725])[::-1]
 
@@ -120,3 +126,43 @@ def test_gae_plus_value_is_lambda_return():
     result = gae(reward, discount, jnp.zeros((6, 3), bool), value, 0.7) + value[:-1]
     expected = lambda_return(reward, discount, value[1:], 0.7)
     np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_outcomes_turn_around_with_the_player_and_stop_at_episodes():
+    """Two games in a window, by hand: won by the third mover; then one going on."""
+    #            s0  s1  s2  end | s0  s1
+    discount = [1, -1, -1, 0, 1, -1]
+    reward = [0, 0, 0, 1, 0, 0]
+    first = [1, 0, 0, 0, 1, 0]
+    last = [0, 0, 0, 1, 0, 0]
+    values, known = outcomes(*_columns(reward, discount, first, last))
+    np.testing.assert_array_equal(values[:, 0], [1, -1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(known[:, 0], [1, 1, 1, 0, 0, 0])
+
+
+def test_a_draw_is_an_outcome_and_a_truncation_is_none():
+    discount = [1, -1, 0, 1, -1, -1]
+    first, last = [1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 0, 1]
+    values, known = outcomes(*_columns([0] * 6, discount, first, last))
+    np.testing.assert_array_equal(values, 0)
+    np.testing.assert_array_equal(known[:, 0], [1, 1, 0, 0, 0, 0])
+
+
+def test_an_episode_of_one_step_has_its_outcome():
+    """Masks that begin with 1 - done of the first step lose such episodes."""
+    values, known = outcomes(*_columns([0, -1], [1, 0], [1, 0], [0, 1]))
+    np.testing.assert_array_equal(values[:, 0], [-1, 0])
+    np.testing.assert_array_equal(known[:, 0], [1, 0])
+
+
+def test_rewards_on_the_way_count_for_who_earned_them():
+    """One player goes on after a capture worth 0.5, then the other wins 1."""
+    columns = _columns([0, 0.5, 0, 1], [1, 1, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1])
+    values, _ = outcomes(*columns)
+    np.testing.assert_array_equal(values[:, 0], [0.5 - 1, -1, 1, 0])
+
+
+def _columns(reward, discount, first, last):
+    column = lambda x, dtype: jnp.asarray(x, dtype)[:, None]
+    floats = (column(reward, jnp.float32), column(discount, jnp.float32))
+    return *floats, column(first, bool), column(last, bool)

@@ -65,6 +65,10 @@ AGENTS: dict[str, Entry] = {
         description="a policy by gradients along real trajectories, SVG(0), SVG(1), "
         "SVG(infinity) (Heess et al. 2015)",
     ),
+    "alphazero": Entry(
+        target="wm.agents.alphazero:AlphaZero",
+        description="self-play with tree search on the rules (Silver et al. 2018)",
+    ),
     "dreamer_v3": Entry(
         target="wm.agents.dreamer_v3:DreamerV3",
         description="actor-critic in the imagination of a categorical RSSM "

@@ -123,6 +123,15 @@ _family(
     "control suite in MJX",
     extra="playground",
 )
+for _task, _line in {
+    "tic_tac_toe": "tic-tac-toe",
+    "connect_four": "connect four, 6×7",
+    "othello": "Othello, 8×8",
+    "gardner_chess": "chess on 5×5",
+    "go_9x9": "Go on 9×9, komi 7.5",
+    "2048": "2048, one player",
+}.items():
+    ENVS[f"pgx/{_task}"] = Entry("wm.envs.pgx:make", _line, "boards", {"name": _task})
 _family(
     "atari",
     names.ATARI_GAMES,

@@ -166,3 +166,39 @@ def _floats(*arrays: jax.Array) -> tuple[jax.Array, ...]:
 
 def _like(x: jax.Array | float, shape_of: jax.Array) -> jax.Array:
     return jnp.broadcast_to(jnp.asarray(x, jnp.float32), shape_of.shape)
+
+
+def outcomes(
+    reward: jax.Array, discount: jax.Array, is_first: jax.Array, is_last: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """What every record of a window led to, where its episode ended there.
+
+    Rewards arrive with their observation, as seen by who moved; the result is as seen
+    by who moves at the record: G_t = r_{t+1} + d_{t+1} · G_{t+1}, d of -1 turning it
+    around. Records of episodes that were truncated, or are still going on, and last
+    records, which no action follows, have none.
+
+    Args:
+      reward: `[T, …]`.
+      discount: `[T, …]`, the environment's own.
+      is_first: bool `[T, …]`.
+      is_last: bool `[T, …]`.
+
+    Returns:
+      G f32 `[T, …]`, 0 where unknown, and whether it is known, bool `[T, …]`.
+    """
+
+    def body(later, now):
+        total, known, reward_tp1, discount_tp1, first_tp1 = later
+        reward, discount, first, last = now
+        follows = ~last & ~first_tp1
+        known = follows & (known | (discount_tp1 == 0))
+        total = jnp.where(known, reward_tp1 + discount_tp1 * total, 0.0)
+        return (total, known, reward, discount, first), (total, known)
+
+    reward, discount = _floats(reward, discount)
+    never = jnp.zeros_like(is_first[0])
+    # Behind the window there is nothing: its last record's episode goes on.
+    start = (jnp.zeros_like(reward[0]), never, *(jnp.ones_like(reward[0]),) * 2, never)
+    records = (reward, discount, is_first, is_last)
+    return jax.lax.scan(body, start, records, reverse=True, unroll=_UNROLL)[1]

@@ -16,6 +16,7 @@ PRESETS: dict[str, str] = {
     "mbpo": "wm.presets.mbpo:MBPO",
     "pilco": "wm.presets.pilco:PILCO",
     "svg": "wm.presets.svg:SVG",
+    "alphazero": "wm.presets.alphazero:ALPHAZERO",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
 }
 """`module:attribute` of a mapping from name to `Preset`, by system."""

@@ -148,6 +148,7 @@ class HostRunner:
             for _ in range(count):
                 key, keys, _ = self._split(states[index].train.key, "prefill")
                 self._collect(states[index], index, key, keys, "prefill", None)
+                self._label_newest(states[index])
         return states
 
     def interval(self, states, chunks: Sequence[int], clear: Sequence[int]):
@@ -226,16 +227,15 @@ class HostRunner:
 
     def _chunk(self, state: HostState, index: int) -> None:
         """T steps of every environment; updates of this chunk or of the one before."""
-        key, keys, rest = self._split(state.train.key, "train")
+        key, keys, learn = self._split(state.train.key, "train")
         _, updates = self.loop.chunk
         before = None
         if self.overlap and updates:
-            before = lambda: self._pay(state, rest[1])
+            before = lambda: self._pay(state, learn)
         self._collect(state, index, key, keys, "train", before)
-        if hasattr(self.loop.agent, "label"):
-            self._label_newest(state, rest[0])
+        self._label_newest(state)
         if updates and not self.overlap:
-            self._learn_now(state, rest[1])
+            self._learn_now(state, learn)
         state.owes = self.overlap and updates > 0
         train = state.train
         state.train = train.replace(
@@ -251,14 +251,16 @@ class HostRunner:
     def _pay_last(self, state: HostState) -> None:
         """What is owed at the end of the run, when no further chunk pays it."""
         if state.owes:
-            key, _, (_, keys) = self._split(state.train.key, "train")
+            key, _, keys = self._split(state.train.key, "train")
             state.train = state.train.replace(key=key)
             self._pay(state, keys)
 
-    def _label_newest(self, state: HostState, key: Key) -> None:
-        """What the agent says of the newest steps."""
+    def _label_newest(self, state: HostState) -> None:
+        """What the agent says of the newest steps, if anything."""
+        if not hasattr(self.loop.agent, "label"):
+            return
         if not self.on_host:
-            state.train = self._label(state.train, key)
+            state.train = self._label(state.train)
             return
         _, W = self.loop.agent.batches(self.loop.schedule)["label"]
         newest = self.loop.buffer.newest(state.replay, W)

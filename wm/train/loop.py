@@ -137,7 +137,8 @@ class Loop:
 
         def body(_, state):
             key, key_act = jax.random.split(state.key)
-            return self.collect(env, state.replace(key=key), key_act, "prefill")
+            state = self.collect(env, state.replace(key=key), key_act, "prefill")
+            return self.label(state) if hasattr(self.agent, "label") else state
 
         return jax.lax.fori_loop(0, chunks, body, state)
 
@@ -162,10 +163,10 @@ class Loop:
 
     def one_chunk(self, env: Batched, state: TrainState) -> TrainState:
         """T steps of every environment, then the updates they pay for."""
-        key, key_act, key_label, key_learn = jax.random.split(state.key, 4)
+        key, key_act, _, key_learn = jax.random.split(state.key, 4)
         state = self.collect(env, state.replace(key=key), key_act, "train")
         if hasattr(self.agent, "label"):
-            state = self.label(state, key_label)
+            state = self.label(state)
         _, updates = self.chunk
         if updates:
             keys = jax.random.split(key_learn, updates)
@@ -176,16 +177,16 @@ class Loop:
         )
 
     def chunk_keys(self, key: Key, mode: str):
-        """(next key, T acting keys, (label key, n update keys)), as `one_chunk` and
+        """(next key, T acting keys, n update keys), as `one_chunk` and
         `prefill` draw them; tuples of single keys, since indexing outside a program
         takes longer than many an environment's step."""
         T, updates = self.chunk
         if mode == "prefill":
             key, key_act = jax.random.split(key)
-            return key, tuple(jax.random.split(key_act, T)), None
-        key, key_act, key_label, key_learn = jax.random.split(key, 4)
+            return key, tuple(jax.random.split(key_act, T)), ()
+        key, key_act, _, key_learn = jax.random.split(key, 4)
         learn = tuple(jax.random.split(key_learn, updates)) if updates else ()
-        return key, tuple(jax.random.split(key_act, T)), (key_label, learn)
+        return key, tuple(jax.random.split(key_act, T)), learn
 
     def update_keys(self, key: Key) -> tuple[Key, dict[str, Key]]:
         """(key of the update, key of each batch), as `_update` draws them."""
@@ -224,7 +225,7 @@ class Loop:
         steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
         return self.buffer.add(buffer, steps, last._replace(private=None))
 
-    def label(self, state: TrainState, key: Key) -> TrainState:
+    def label(self, state: TrainState) -> TrainState:
         """Write what the agent says of the newest W steps: outcomes, priorities."""
         _, W = self.agent.batches(self.schedule)["label"]
         newest = self.buffer.newest(state.buffer, W)

@@ -1,0 +1,88 @@
+"""`wm eval --opponent` and `wm play`: a tiny run of AlphaZero."""
+
+import io
+
+import numpy as np
+import pytest
+
+import wm
+from wm import cli, cli_match
+from wm.cli_match import Match, board
+from wm.errors import UserError
+from wm.train.schedule import Schedule
+
+TINY = {"net.form": "mlp", "net.layers": 1, "net.units": 4, "search.simulations": 2}
+SCHEDULE = Schedule(
+    total=20, envs=2, batch_size=2, chunk=3, updates=1, prefill=6, replay=48,
+    log_steps=20, eval_episodes=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    pytest.importorskip("pgx")
+    env = wm.env("pgx/tic_tac_toe", rules=True)
+    agent = wm.agent("alphazero", env.spec, **TINY)
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    about = {"system": "alphazero", "env_options": {"rules": True}}
+    wm.train(agent, env, SCHEDULE, out=out, about=about, quiet=True)
+    return out
+
+
+@pytest.mark.slow  # compiles both sides of a match
+def test_both_sides_play_and_a_draw_is_half(run, capsys):
+    words = ["eval", str(run), "--opponent", "random", "--episodes", "20"]
+    assert cli.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3].startswith("seed 0, first to move: ")
+    assert lines[-2].startswith("seed 0, second to move: ")
+    counts = [[int(x.split()[-2]) for x in line.split(":")[1].split(",")]
+              for line in lines[-3:-1]]  # fmt: skip
+    assert [sum(side) for side in counts] == [10, 10]
+    won, drawn, _ = np.sum(counts, 0)
+    assert f"score against random: {(won + drawn / 2) / 20:.3f}" in lines[-1]
+    assert "(20 games)" in lines[-1]
+    assert not any("mcts" in line for line in lines)
+
+
+def test_points_of_a_match():
+    assert Match(2, 1, 1).score == 0.625
+    assert Match(2, 1, 1).games == 4
+
+
+def test_a_person_plays_from_a_script(run, capsys, monkeypatch):
+    """Wrong words are refused; the first free cell is always taken."""
+    script = "x\n9\n" + "\n".join(str(i) for i in range(9)) * 3
+    monkeypatch.setattr("sys.stdin", io.StringIO(script.replace("80", "8\n0")))
+    assert cli.main(["play", str(run)]) == 0
+    text = capsys.readouterr().out
+    assert "x is no legal move" in text
+    assert "9 is no legal move" in text
+    assert "wm plays " in text
+    assert any(end in text for end in ("you have won", "you have lost", "a draw"))
+
+
+def test_a_game_is_left_where_the_script_ends(run, capsys):
+    assert cli_match.person(run, ["4"], True, None) == "left"
+    assert "X" in capsys.readouterr().out
+
+
+def test_stones_are_shown_by_who_they_belong_to():
+    seen = np.zeros((2, 2, 2), bool)
+    seen[0, 0, 0] = seen[1, 1, 1] = True
+    assert board(seen, True) == "\nX .\n. O"
+    assert board(seen, False) == "\nO .\n. X"
+    with pytest.raises(UserError, match="wm play shows boards of stones"):
+        board(np.zeros((5, 5, 115), np.float32), True)
+
+
+def test_opponents_are_for_games_for_two_and_have_names(run):
+    env = wm.env("pgx/tic_tac_toe", rules=True)
+    with pytest.raises(
+        UserError, match="--opponent must be one of mcts, random, got x"
+    ):
+        cli_match.opponent_of(env, "x", 3)
+    with pytest.raises(UserError, match="--simulations must be at least 1, got 0"):
+        cli_match.opponent_of(env, "mcts", 0)
+    with pytest.raises(UserError, match="probe/catch is for 1: opponents need a game"):
+        cli_match.two_players(wm.env("probe/catch"))
