@@ -22,6 +22,7 @@ environments' rewards: none here, see docs/systems/mb_mf.md.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -50,6 +51,7 @@ from wm.nodes import Node
 from wm.planners.choice import planner
 from wm.planners.sequences import discounted
 from wm.types import (
+    ArraySpec,
     Batch,
     Dataset,
     EnvSpec,
@@ -103,7 +105,10 @@ class MBMF:
         self.model = Ensemble(spec, self.config.model)
         plans = planner(self.config.planner, self.config.plan, self.model, discounted())
         self.controller = act_in(self.model, plans)
-        self.nets = OnPolicy(spec, self.config.ppo)
+        seen = ArraySpec((self.model.inputs - spec.action.shape[0],))
+        self.nets = OnPolicy(
+            dataclasses.replace(spec, observation=seen), self.config.ppo
+        )
         self.ppo = ppo.PPO(self.nets, self.config.ppo)
         self.timetable = timetable(self.config)
 
@@ -170,8 +175,9 @@ class MBMF:
             noise = jax.random.normal(key_policy, expert.shape)
             noise *= self.config.action_noise * (stage == CONTROL)
             played = jnp.clip(expert + noise, -1.0, 1.0)
-        mean, _ = self.nets.act(actor["policy"], key_policy, timestep, "eval")
-        drawn, said = self.nets.act(actor["policy"], key_policy, timestep, mode)
+        read = timestep._replace(observation=self.seen(timestep.observation))
+        mean, _ = self.nets.act(actor["policy"], key_policy, read, "eval")
+        drawn, said = self.nets.act(actor["policy"], key_policy, read, mode)
         own = jnp.where(stage == DAGGER, mean, drawn)
         action = jnp.where(stage <= DEMONSTRATE, played, own)
         return carry, action, stored(expert, said["log_prob"], stage)
@@ -260,9 +266,14 @@ class MBMF:
             metrics=state.metrics | metrics,
         )
 
+    def seen(self, observation: jax.Array) -> jax.Array:
+        """What the policy sees: angles as sine and cosine, as the network does."""
+        nothing = jnp.zeros((*observation.shape[:-1], 0))
+        return self.model.features(observation.astype(jnp.float32), nothing)
+
     def mean(self, params: Tree, observation: Tree) -> jax.Array:
         """What the policy does without noise, `[B, F]`."""
-        seen = self.nets.scaled(None, observation)
+        seen = self.nets.scaled(None, self.seen(observation))
         return jnp.asarray(self.nets.policy(params, seen, None).mode())
 
     def update(
@@ -270,6 +281,10 @@ class MBMF:
     ) -> tuple[State, dict[str, Feedback], Metrics]:
         """An update of PPO, once the window holds nothing but new steps of its own."""
         batch = batches["newest"]
+        timestep = batch.timestep
+        batch = batch._replace(
+            timestep=timestep._replace(observation=self.seen(timestep.observation))
+        )
         begin, end = batch.index.time[0, 0], batch.index.time[0, -1]
         own = (batch.extras["stage"][:, :-1] == FREE).all()
 

@@ -79,10 +79,9 @@ class Config:
                 )
         least = {"demonstrations": 0, "action_noise": 0, "window": 1}
         for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise UserError(
-                    f"--agent.{name} must be at least {bound}, got {getattr(self, name)}"
-                )
+            value = getattr(self, name)
+            if value < bound:
+                raise UserError(f"--agent.{name} must be at least {bound}, got {value}")
         if self.ppo.form != "normal" or self.ppo.normalize_observation:
             raise UserError(
                 "--agent.ppo.form must be normal and --agent.ppo.normalize_observation "

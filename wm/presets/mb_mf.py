@@ -25,9 +25,11 @@ def _task(
     window: int = 50_000,
     fraction_new: float = 0.9,
 ) -> Preset:
-    """A task of the paper: a round is one rollout of `length` steps."""
+    """A task of the paper: a round is a rollout of `length` steps and its reset, and
+    PPO learns from as many whole rollouts as make `window` steps."""
     rounds = math.prod(aggregation) + 60 + math.prod(dagger)
-    before = (random + rounds) * length
+    record, rollouts = length + 1, window // length
+    before = (random + rounds) * record
     agent: dict[str, Any] = {
         "plan.shooting.samples": samples,
         "plan.shooting.horizon": horizon,
@@ -38,44 +40,35 @@ def _task(
         "dagger": dagger,
         "imitation.epochs": imitation,
         "ppo.log_std": math.log(std),
-        "window": window,
+        "window": rollouts * record,
     }
     return Preset(
         agent=agent,
         schedule={
-            "prefill": random * length,
-            "fit_steps": length,
+            "chunk": record,
+            "prefill": random * record,
+            "fit_steps": record,
             "total": before + 100 * window,
-            "replay": before + before // 100,
-            "log_steps": length,
+            "replay": before,
+            "log_steps": record,
         },
         source=f"{_CODE}, {name}; PPO (theirs TRPO), 100 updates",
     )
 
 
+_HALFCHEETAH = _task(
+    "half-cheetah", 1_000, 10, 1_000, 20, (7, 9), 60, (3, 2), 300, 0.5, 0.005
+)
+
 MB_MF: dict[str, Preset] = {
-    "default": Preset(
-        schedule={
-            "envs": 1,
-            "chunk": 10,
-            "updates": 1,
-            "prefill": 10_000,
-            "fit_steps": 1_000,
-            "total": 5_139_000,
-            "replay": 140_400,
-            "log_steps": 1_000,
-            "eval_episodes": 10,
-        },
-        source=f"{_CODE}, half-cheetah: episodes of 1000 steps",
+    "default": _HALFCHEETAH.join(
+        Preset(schedule={"envs": 1, "updates": 1, "eval_episodes": 10})
     ),
     "swimmer": _task(
         "swimmer, frames skipped 150",
         *(333, 25, 5_000, 20, (6, 9), 30, (3, 5), 70, 1.0, 0.005),
-        window=49_950,
     ),
-    "halfcheetah": _task(
-        "half-cheetah", 1_000, 10, 1_000, 20, (7, 9), 60, (3, 2), 300, 0.5, 0.005
-    ),
+    "halfcheetah": _HALFCHEETAH,
     "hopper": _task(
         "hopper", 200, 20, 1_000, 40, (5, 10), 40, (5, 5), 200, 1.0, 0.0, window=25_000
     ),
