@@ -15,9 +15,9 @@ rounds, a round being what happens between two calls of `fit`
 Differs: PPO in place of TRPO, with a learned critic (theirs: linear in features of the
 observation, fitted anew to every batch). The policy is also fitted after the last
 rollouts of DAgger, and every pass sees all data (theirs: as many steps as there were
-before DAgger). No rollouts are set aside for validation. The action stored is the one
-played (theirs: the one before noise). Noise of DAgger's policy, and of the published
-environments' rewards: none here, see docs/systems/mb_mf.md.
+before DAgger). The policy sees angles as the network does. No rollouts are set aside
+for validation, none is left out for its low return. The action stored is the one played
+(theirs: the one before noise); DAgger's policy plays without noise.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from wm.models import ensemble_fit, mixed_fit
 from wm.models.ensemble import Ensemble
 from wm.models.ensemble_fit import FitConfig
 from wm.nodes import Node
+from wm.ops.trees import where_rows
 from wm.planners.choice import planner
 from wm.planners.sequences import discounted
 from wm.types import (
@@ -166,6 +167,10 @@ class MBMF:
             return carry, action, stored(action, jnp.zeros(rows), nobody)
         stage = actor["stage"]
         asked = stage <= (DEMONSTRATE if mode == "eval" else DAGGER)
+        # A label must follow from the state alone, and a plan that was made for what
+        # the policy then did not do is of no use: in DAgger nothing is remembered.
+        fresh = self.controller.start(actor, rows)
+        carry = where_rows(jnp.broadcast_to(stage == DAGGER, rows), fresh, carry)
         plan = lambda carry: self.controller.act(actor, key_plan, carry, timestep)[:2]
         carry, expert = jax.lax.cond(
             asked, plan, lambda carry: (carry, jnp.zeros_like(carry[1])), carry
@@ -196,9 +201,10 @@ class MBMF:
                 f"--agent.window must be a multiple of --train.chunk {chunk}, got "
                 f"{window}"
             )
-        chunks = -(-schedule.fit_steps // (chunk * schedule.envs))
-        rounds = (len(self.timetable) - 2) * chunks * chunk * schedule.envs
-        need = min(schedule.prefill + rounds, schedule.total)
+        steps = chunk * schedule.envs
+        whole = lambda count: -(-count // steps) * steps
+        rounds = len(self.timetable) - 2
+        need = whole(schedule.prefill) + rounds * whole(schedule.fit_steps)
         if schedule.replay < need:
             raise UserError(
                 f"--train.replay must hold the {need:,} steps before PPO learns alone, "
