@@ -7,14 +7,12 @@ seeds, measured on 21 November 2026.
 
 import functools
 import json
-import math
 
 import numpy as np
 import pytest
 
 import wm
 from wm.agents.mb_mf_config import CONTROL, DEMONSTRATE
-from wm.train.schedule import Schedule
 
 pytestmark = pytest.mark.slow
 
@@ -71,26 +69,17 @@ def test_without_on_policy_data_control_does_not_improve():
 
 
 def test_the_clone_reaches_80_percent_of_the_controller():
-    """CLONE"""
+    """28.1, 34.4, 28.1 after DAgger, of 32.0, 35.4, 31.9: 91 %. With labels that
+    remember the plan of the step before 58 %: 24.5, 14.0, 18.8."""
     run = trained()
-    clone = evaluated(run)[min(evaluated(run))]
+    clone = evaluated(run)[2_700]
     assert clone >= 0.8 * returns(run, DEMONSTRATE).mean()
 
 
 def test_ppo_from_the_clone_is_better_than_ppo_from_nothing():
-    """PPO"""
-    env = wm.env("classic/cartpole_swingup")
-    settings = {"gamma": 0.995, "entropy": 0.0, "log_std": math.log(0.5)}
-    agent = wm.agent("ppo", env.spec, minibatches=4, **settings)
-    schedule = Schedule(
-        total=33_250,
-        envs=1,
-        chunk=1_020,
-        updates=1,
-        prefill=0,
-        log_steps=1_020,
-        eval_episodes=16,
-    )
-    alone = wm.train(agent, env, schedule, seeds=SEEDS, quiet=True)
-    fine_tuned = evaluated(trained())
-    assert fine_tuned[max(fine_tuned)] >= np.asarray(alone.scores).mean() + 5
+    """After 33,250 steps in all 36.5, 36.7, 35.2; PPO alone, the same nets, SCRATCH."""
+    alone = {"aggregation": (0, 0), "demonstrations": 0, "dagger": (0, 0)}
+    fine_tuned, from_nothing = evaluated(trained()), evaluated(trained(**alone))
+    last = max(fine_tuned)
+    assert fine_tuned[last] > fine_tuned[2_700]
+    assert fine_tuned[last] >= from_nothing[last] + 5

@@ -47,7 +47,7 @@ def drawn(fraction, old, new, i=0, key=0):
     random = data([-1.0 - n for n in range(old)])
     fresh = data([1.0 + n for n in range(new)])
     share = new_rows(config, fresh.count)
-    x, y = batch(config, jax.random.key(key), i, random.order, share, random, fresh)
+    x, y = batch(config, jax.random.key(key), i, jnp.arange(40), share, random, fresh)
     np.testing.assert_array_equal(x[:, 0], y[:, 0])
     return np.asarray(x[:, 0])
 
