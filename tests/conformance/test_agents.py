@@ -120,6 +120,7 @@ TINY_MB_MF = {
     "plan.shooting.horizon": 3,
     "plan.shooting.samples": 6,
     "ppo.layers": (4,),
+    "ppo.epochs": 1,
     "ppo.minibatches": 2,
     "window": 6,
 }

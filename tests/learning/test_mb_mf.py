@@ -77,7 +77,8 @@ def test_the_clone_reaches_80_percent_of_the_controller():
 
 
 def test_ppo_from_the_clone_is_better_than_ppo_from_nothing():
-    """After 33,250 steps in all 36.5, 36.7, 35.2; PPO alone, the same nets, SCRATCH."""
+    """After 33,250 steps in all 36.5, 36.7, 35.2; PPO alone, in the same nets, 15.5,
+    13.5, 13.3."""
     alone = {"aggregation": (0, 0), "demonstrations": 0, "dagger": (0, 0)}
     fine_tuned, from_nothing = evaluated(trained()), evaluated(trained(**alone))
     last = max(fine_tuned)
