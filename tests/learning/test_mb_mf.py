@@ -31,7 +31,7 @@ def returns(run, stage):
     """Of the episodes of a stage, `[seeds, episodes]`; a round is one."""
     found = [[] for _ in range(SEEDS)]
     now = dict.fromkeys(range(SEEDS), 0)
-    for row in run.metrics:
+    for row in run.metrics():
         now[row["seed"]] = row.get("behavior/stage", now[row["seed"]])
         if row.get("episode/return") is not None and now[row["seed"]] == stage:
             found[row["seed"]].append(row["episode/return"])
