@@ -113,6 +113,21 @@ TINY_MPC = {
     **{f"plan.cem.{name}": value for name, value in PLAN.items()},
 }
 
+TINY_MB_MF = {
+    "model.units": 4,
+    "fit.batch_size": 8,
+    "fit.epochs": 1,
+    "imitation.epochs": 1,
+    "plan.shooting.horizon": 3,
+    "plan.shooting.samples": 6,
+    "ppo.layers": (4,),
+    "ppo.epochs": 1,
+    "ppo.minibatches": 2,
+    "window": 6,
+}
+FREE_FROM_THE_START = {"aggregation": (0, 0), "demonstrations": 0, "dagger": (0, 0)}
+ROUNDS = {"fit_steps": 24, "replay": 6_000}
+
 TINY_PILCO = {
     "model.angles": (0,),
     "model.points": 20,
@@ -162,6 +177,16 @@ AGENTS = {
     ),
     "pets": Case(
         lambda spec: wm.agent("pets", spec, **TINY_PETS), "classic/pendulum", NO_UPDATES
+    ),
+    "mb_mf planning": Case(
+        lambda spec: wm.agent("mb_mf", spec, **TINY_MB_MF),
+        "classic/pendulum",
+        dataclasses.replace(NO_UPDATES, **ROUNDS),
+    ),
+    "mb_mf free": Case(
+        lambda spec: wm.agent("mb_mf", spec, **TINY_MB_MF, **FREE_FROM_THE_START),
+        "classic/pendulum",
+        dataclasses.replace(ROLLOUT, **ROUNDS),
     ),
     "mbpo": Case(
         lambda spec: wm.agent("mbpo", spec, **TINY_MBPO), "classic/pendulum", EVERY_STEP

@@ -47,6 +47,11 @@ AGENTS: dict[str, Entry] = {
         description="planning on the true rules, nothing learned: CEM, iCEM, MPPI, "
         "random shooting, gradients",
     ),
+    "mb_mf": Entry(
+        target="wm.agents.mb_mf:MBMF",
+        description="plans in one network, clones the planner, then learns without a "
+        "model (Nagabandi et al. 2018)",
+    ),
     "pets": Entry(
         target="wm.agents.pets:PETS",
         description="CEM in an ensemble of probabilistic networks (Chua et al. 2018)",

@@ -284,6 +284,14 @@ def optimizer(config: OnPolicyConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.max_norm), chosen)
 
 
+def descend(
+    rule: optax.GradientTransformation, gradient: Tree, state: Tree, params: Tree
+) -> tuple[Tree, Tree]:
+    """Parameters and the optimizer's state after a step of `rule`."""
+    updates, state = rule.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state
+
+
 def newest(schedule: Any) -> dict[str, tuple[int, int]]:
     """The batch with all that was done since the last update.
 

@@ -62,11 +62,8 @@ class OnPolicyAgent:
         """
         moments, experience = self.nets.experience(state.moments, batches["newest"])
         gradient, metrics = jax.grad(loss, has_aux=True)(state.params, key, experience)
-        params, optimizer = self.descend(gradient, state.optimizer, state.params)
+        params, optimizer = on_policy.descend(
+            self.optimizer, gradient, state.optimizer, state.params
+        )
         metrics["loss/gradient_norm"] = optax.tree.norm(gradient)
         return State(params, optimizer, moments), {}, metrics
-
-    def descend(self, gradient: Tree, optimizer: Tree, params: Tree):
-        """Parameters and the optimizer's state after a step."""
-        updates, optimizer = self.optimizer.update(gradient, optimizer, params)
-        return optax.apply_updates(params, updates), optimizer

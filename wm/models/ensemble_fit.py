@@ -19,6 +19,7 @@ import optax
 from wm.errors import UserError
 from wm.models.ensemble import Ensemble
 from wm.ops.losses import gaussian_nll
+from wm.ops.passes import shuffled
 from wm.ops.trees import where_rows
 from wm.types import Dataset, Key, Metrics, Params, Tree
 
@@ -265,12 +266,6 @@ def split(config: FitConfig, key: Key, data: Data) -> tuple[jax.Array, jax.Array
     rows = data.order[shuffled(key, data.order.shape[0], data.count)]
     share = jnp.floor(config.holdout * data.count).astype(jnp.int32)
     return rows, jnp.minimum(share, config.holdout_rows)
-
-
-def shuffled(key: Key, N: int, count: jax.Array) -> jax.Array:
-    """i32 `[N]`: the first `count` entries are 0 … count − 1 in random order."""
-    noise = jax.random.uniform(key, (N,))
-    return jnp.argsort(jnp.where(jnp.arange(N) < count, noise, 2.0)).astype(jnp.int32)
 
 
 def epoch(

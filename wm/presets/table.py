@@ -12,6 +12,7 @@ PRESETS: dict[str, str] = {
     "ppo": "wm.presets.baselines:PPO",
     "sac": "wm.presets.baselines:SAC",
     "mpc": "wm.presets.mpc:PRESETS",
+    "mb_mf": "wm.presets.mb_mf:MB_MF",
     "pets": "wm.presets.pets:PETS",
     "mbpo": "wm.presets.mbpo:MBPO",
     "pilco": "wm.presets.pilco:PILCO",
