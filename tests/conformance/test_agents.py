@@ -121,6 +121,16 @@ TINY_PILCO = {
     "iterations": 3,
 }
 
+TINY_GRBAL = {
+    "model.layers": 1,
+    "model.units": 4,
+    "fit.window": 2,
+    "fit.batch_size": 2,
+    "fit.epochs": 1,
+    "plan.shooting.horizon": 3,
+    "plan.shooting.samples": 6,
+}
+
 AGENTS = {
     "mpc": Case(
         lambda spec: wm.agent("mpc", spec, **TINY_MPC),
@@ -132,6 +142,11 @@ AGENTS = {
     ),
     "mbpo": Case(
         lambda spec: wm.agent("mbpo", spec, **TINY_MBPO), "classic/pendulum", EVERY_STEP
+    ),
+    "grbal": Case(
+        lambda spec: wm.agent("grbal", spec, **TINY_GRBAL),
+        "classic/pendulum_masses",
+        NO_UPDATES,
     ),
     "pilco": Case(
         lambda spec: wm.agent("pilco", spec, **TINY_PILCO),

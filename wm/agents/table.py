@@ -55,6 +55,11 @@ AGENTS: dict[str, Entry] = {
         target="wm.agents.mbpo:MBPO",
         description="SAC on short rollouts of an ensemble (Janner et al. 2019)",
     ),
+    "grbal": Entry(
+        target="wm.agents.grbal:GrBAL",
+        description="random shooting in a network that adapts at every step "
+        "(Nagabandi et al. 2019)",
+    ),
     "pilco": Entry(
         target="wm.agents.pilco:PILCO",
         description="a policy by gradients through Gaussian processes under moment "
