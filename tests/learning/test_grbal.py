@@ -1,9 +1,9 @@
 """GrBAL on the pendulum whose mass jumps: what adapting to 16 transitions is worth.
 
-`make test-learning` runs it. A fit after 2000 random steps; then 100 other episodes with
-random actions, three switches in each: from the 16 transitions after a switch the 16
-after those are predicted, one step ahead. Figures are mean squared errors in units of
-the changes' deviation, of 2 seeds, 21 November 2026.
+`make test-learning` runs it. A fit after 2000 random steps; then 100 other episodes
+with random actions, three switches in each: from the 16 transitions after a switch the
+16 after those are predicted, one step ahead. Figures are mean squared errors in units
+of the changes' deviation, of 2 seeds, 21 November 2026.
 """
 
 import functools
@@ -61,20 +61,19 @@ def after_switches(agent, env, rows=100):
 
 
 def test_adapting_halves_the_error_after_a_switch():
-    """X."""
+    """0.0175 and 0.0163 after adaptation, 0.0481 and 0.0422 before it."""
     found = errors()
     assert (found[:, 1] <= 0.5 * found[:, 0]).all()
 
 
 def test_without_a_step_nothing_is_gained():
-    """Y."""
+    """Trained and used without a step: 0.0482 and 0.0446."""
     still = errors(**{"fit.inner_rate": 0.0})
     assert (still[:, 1] > 0.5 * still[:, 0]).all()
     assert (errors()[:, 1] <= 0.5 * still[:, 1]).all()
 
 
 def test_first_order_is_nearly_as_good():
-    """Z."""
+    """0.0190 and 0.0195."""
     first = errors(**{"fit.first_order": True})
     assert first[:, 1].mean() <= 1.2 * errors()[:, 1].mean()
-    print("FIG", errors(), errors(**{"fit.inner_rate": 0.0}), first)

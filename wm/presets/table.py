@@ -14,6 +14,7 @@ PRESETS: dict[str, str] = {
     "mpc": "wm.presets.mpc:PRESETS",
     "pets": "wm.presets.pets:PETS",
     "mbpo": "wm.presets.mbpo:MBPO",
+    "mb_mpo": "wm.presets.mb_mpo:MB_MPO",
     "grbal": "wm.presets.grbal:GRBAL",
     "pilco": "wm.presets.pilco:PILCO",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
