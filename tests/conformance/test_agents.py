@@ -121,6 +121,20 @@ TINY_PILCO = {
     "iterations": 3,
 }
 
+TINY_MB_MPO = {
+    "model.members": 2,
+    "model.particles": 2,
+    "model.layers": 1,
+    "model.units": 4,
+    "fit.batch_size": 8,
+    "fit.epochs": 1,
+    "policy.layers": (4,),
+    "epochs": 1,
+    "steps": 1,
+    "tasks": 1,
+    "paths": 2,
+    "length": 3,
+}
 TINY_GRBAL = {
     "model.layers": 1,
     "model.units": 4,
@@ -142,6 +156,11 @@ AGENTS = {
     ),
     "mbpo": Case(
         lambda spec: wm.agent("mbpo", spec, **TINY_MBPO), "classic/pendulum", EVERY_STEP
+    ),
+    "mb_mpo": Case(
+        lambda spec: wm.agent("mb_mpo", spec, **TINY_MB_MPO),
+        "classic/pendulum",
+        NO_UPDATES,
     ),
     "grbal": Case(
         lambda spec: wm.agent("grbal", spec, **TINY_GRBAL),

@@ -208,7 +208,7 @@ def test_what_cannot_work_is_one_line(changes, message):
 
 
 def test_members_stop_where_their_average_rises_and_keep_what_they_have():
-    """Of three members two have stopped: an epoch moves the third alone, and its Adam."""
+    """Two of three have stopped: an epoch moves the other one alone, and its Adam."""
     model, config = (
         model_of(gaussian=False),
         dataclasses.replace(CONFIG, holdout=0.2, persistency=0.9),
