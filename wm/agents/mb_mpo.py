@@ -140,19 +140,6 @@ class Within(NamedTuple):
         return state.replace(observation=observation), prediction
 
 
-class Playing(NamedTuple):
-    """The actor as a policy over states of one particle, with log densities."""
-
-    actor: stochastic.Actor
-
-    def act(self, params: Params, key: Key, carry: tuple, x: Particles):
-        """A sample."""
-        seen = x.observation[:, 0]
-        drawn = meta_gradient.policy(self.actor, params["policy"], seen)
-        action, extras = self.actor.act(drawn, key, "train")
-        return carry, action, extras
-
-
 class MBMPO:
     """The agent; see the module."""
 
@@ -304,7 +291,7 @@ class MBMPO:
         cfg = self.config
         members = jnp.arange(self.count) % cfg.model.members
         nets = jax.tree.map(lambda w: w[members][:, None], model["nets"])
-        playing: Any = Playing(self.policy)
+        playing: Any = meta_gradient.Playing(self.policy)
 
         def one(nets, policy, key):
             key_start, key_roll = jax.random.split(key)

@@ -20,7 +20,7 @@ from wm.behaviors.stochastic import Actor, Distribution
 from wm.nets.tower import Inputs
 from wm.ops.meta import adapted
 from wm.ops.returns import lambda_return
-from wm.types import Tree
+from wm.types import Key, Params, Tree
 
 
 class Samples(NamedTuple):
@@ -41,6 +41,18 @@ class Samples(NamedTuple):
 def policy(actor: Actor, params: Tree, observation: jax.Array) -> Distribution:
     """Over actions at observations `[…, D]`."""
     return actor.distribution(params, Inputs(observation, None))
+
+
+class Playing(NamedTuple):
+    """The actor as a policy over model states of one particle, with log densities."""
+
+    actor: Actor
+
+    def act(self, params: Params, key: Key, carry: tuple, x: Tree):
+        """A sample at `x.observation` `[B, 1, D]`."""
+        drawn = policy(self.actor, params["policy"], x.observation[:, 0])
+        action, extras = self.actor.act(drawn, key, "train")
+        return carry, action, extras
 
 
 def advantages(

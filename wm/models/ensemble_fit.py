@@ -175,22 +175,10 @@ def fit(
         learned, state = running(config, now, learned, state)
         error = holdout_error(model, config, {**params, **learned}, data, rows, held)
         best, least, stale = kept(config, now, learned, error)
-        rises = rolling(now.average, error, now.epoch, config.persistency or 1.0)
-        return Progress(
-            *(learned, state, best, least, stale, now.epoch + 1, loss),
-            average=rises[0],
-            stopped=now.stopped | rises[1],
-        )
-
-    def unfinished(now: Progress) -> jax.Array:
-        go_on = now.epoch < config.epochs
-        if config.steps is not None:
-            go_on = now.epoch * batches < config.steps
-        go_on &= data.count > 1
-        if config.persistency is not None:
-            go_on &= ~now.stopped.all()
-        patience = config.patience
-        return go_on if patience is None else go_on & (now.stale <= patience)
+        rest = rolling(now.average, error, now.epoch, config.persistency or 1.0)
+        average, stopped = rest[0], now.stopped | rest[1]
+        following = (best, least, stale, now.epoch + 1, loss, average, stopped)
+        return Progress(learned, state, *following)
 
     learned, zero = learned_part(params), jnp.zeros((), jnp.int32)
     start = Progress(
@@ -202,7 +190,8 @@ def fit(
         average=jnp.zeros(E),
         stopped=jnp.zeros(E, bool),
     )
-    end = jax.lax.while_loop(unfinished, one_epoch, start)
+    go_on = lambda now: unfinished(config, now, batches) & (data.count > 1)
+    end = jax.lax.while_loop(go_on, one_epoch, start)
     final = end.learned if config.patience is None else end.best
     elites = jnp.argsort(end.error)[: params["elites"].shape[0]].astype(jnp.int32)
     metrics = {"model/loss": end.loss, "model/epochs": end.epoch.astype(jnp.float32)}
@@ -210,6 +199,17 @@ def fit(
         metrics["model/holdout_error"] = end.error.mean()
         params = {**params, "elites": elites}
     return {**params, **final}, end.optimizer, metrics
+
+
+def unfinished(config: FitConfig, now: Progress, batches: jax.Array) -> jax.Array:
+    """Whether to pass over the data again, `batches` steps each, bool `[]`."""
+    go_on = now.epoch < config.epochs
+    if config.steps is not None:
+        go_on = now.epoch * batches < config.steps
+    if config.persistency is not None:
+        go_on &= ~now.stopped.all()
+    patience = config.patience
+    return go_on if patience is None else go_on & (now.stale <= patience)
 
 
 def running(

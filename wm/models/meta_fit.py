@@ -201,14 +201,6 @@ def fit(
         average, rising = rolling(now.average, both[1], now.epoch, stay)
         return Progress(nets, state, now.epoch + 1, loss, both, average, rising)
 
-    def unfinished(now: Progress) -> jax.Array:
-        go_on = now.epoch < config.epochs
-        if config.steps is not None:
-            go_on = now.epoch * batches < config.steps
-        if config.persistency is not None:
-            go_on &= ~now.rising
-        return go_on & (found.trained > 0)
-
     nothing = jnp.zeros(())
     start = Progress(
         params["nets"],
@@ -219,7 +211,8 @@ def fit(
         average=nothing,
         rising=jnp.zeros((), bool),
     )
-    end = jax.lax.while_loop(unfinished, one_epoch, start)
+    go_on = lambda now: unfinished(config, now, batches) & (found.trained > 0)
+    end = jax.lax.while_loop(go_on, one_epoch, start)
     metrics = {
         "model/loss": end.loss,
         "model/epochs": end.epoch.astype(jnp.float32),
@@ -227,6 +220,14 @@ def fit(
         "model/holdout_error": end.error[1],
     }
     return {**params, "nets": end.nets}, end.optimizer, metrics
+
+
+def unfinished(config: MetaFitConfig, now: Progress, batches: jax.Array) -> jax.Array:
+    """Whether to pass over the data again, `batches` steps each, bool `[]`."""
+    go_on = now.epoch < config.epochs
+    if config.steps is not None:
+        go_on = now.epoch * batches < config.steps
+    return go_on if config.persistency is None else go_on & ~now.rising
 
 
 def epoch(model, config, params, now, key, data, found, slots, batches):
