@@ -80,6 +80,7 @@ def test_rows_collect_with_the_policy_of_their_task():
         )
         np.testing.assert_allclose(action[row], mine[1][row], rtol=1e-6)
     assert not same(*(jax.tree.map(lambda x, k=k: x[k], state.adapted) for k in (0, 1)))
+    assert (np.abs(action) <= 1).all()
     _, still, _ = agent.act(agent.actor(state), key, (), same_seen, "eval")
     assert (still == still[0]).all()
 

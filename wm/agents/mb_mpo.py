@@ -205,7 +205,8 @@ class MBMPO:
             mine = jax.tree.map(lambda x: x[jnp.arange(rows) % self.count], adapted)
             one = lambda params, x: meta_gradient.policy(self.policy, params, x)
             drawn = jax.vmap(one)(mine, seen)
-        return carry, self.policy.act(drawn, key, mode)[0], {}
+        # Clipped as the environment and imagination do it: models learn from these.
+        return carry, jnp.clip(self.policy.act(drawn, key, mode)[0], -1.0, 1.0), {}
 
     def batches(self, schedule: Any) -> dict[str, tuple[int, int]]:
         """None: everything is learned in `fit`."""
