@@ -23,17 +23,14 @@ def scores(**settings):
 
 
 def test_the_pendulum_is_held_up_after_6000_steps():
-    """X."""
-    found = scores()
-    print("MAIN", found)
-    assert (found >= -350).all()
+    """-228 and -155. Without the step that adapts (ME-PPO) -225 and -159: at this size
+    the ensemble does it. With a learning rate of 0, one seed, -1352."""
+    assert (scores() >= -350).all()
 
 
 def test_models_that_move_the_wrong_way_ruin_the_policy(monkeypatch):
-    """Y."""
+    """-1602 and -1649."""
     original = Ensemble._change
     turned = lambda self, *args: -original(self, *args)
     monkeypatch.setattr(Ensemble, "_change", turned)
-    found = scores()
-    print("NEGATED", found)
-    assert (found <= -900).all()
+    assert (scores() <= -900).all()
