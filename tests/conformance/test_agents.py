@@ -159,6 +159,30 @@ TINY_ALPHAZERO = {
 }
 SELF_PLAY = dataclasses.replace(EVERY_STEP, chunk=3, prefill=24)
 
+TINY_MB_MPO = {
+    "model.members": 2,
+    "model.particles": 2,
+    "model.layers": 1,
+    "model.units": 4,
+    "fit.batch_size": 8,
+    "fit.epochs": 1,
+    "policy.layers": (4,),
+    "epochs": 1,
+    "steps": 1,
+    "tasks": 1,
+    "paths": 2,
+    "length": 3,
+}
+TINY_GRBAL = {
+    "model.layers": 1,
+    "model.units": 4,
+    "fit.window": 2,
+    "fit.batch_size": 2,
+    "fit.epochs": 1,
+    "plan.shooting.horizon": 3,
+    "plan.shooting.samples": 6,
+}
+
 AGENTS = {
     "alphazero": Case(
         lambda spec: wm.agent("alphazero", spec, **TINY_ALPHAZERO),
@@ -190,6 +214,16 @@ AGENTS = {
     ),
     "mbpo": Case(
         lambda spec: wm.agent("mbpo", spec, **TINY_MBPO), "classic/pendulum", EVERY_STEP
+    ),
+    "mb_mpo": Case(
+        lambda spec: wm.agent("mb_mpo", spec, **TINY_MB_MPO),
+        "classic/pendulum",
+        NO_UPDATES,
+    ),
+    "grbal": Case(
+        lambda spec: wm.agent("grbal", spec, **TINY_GRBAL),
+        "classic/pendulum_masses",
+        NO_UPDATES,
     ),
     "pilco": Case(
         lambda spec: wm.agent("pilco", spec, **TINY_PILCO),

@@ -144,7 +144,8 @@ def test_each_member_keeps_its_best_and_stopping_counts_from_the_last_improvemen
         "bounds": {"low": jnp.full(2, float(epoch))},
     }
     zero = jnp.int32(0)
-    now = Progress(tag(-1), (), tag(-1), jnp.full(3, 1e9), zero, zero, jnp.zeros(()))
+    high, none = jnp.full(3, 1e9), jnp.zeros(())
+    now = Progress(tag(-1), (), tag(-1), high, zero, zero, none, none, none)
     stale = []
     for epoch, error in enumerate(errors):
         best, least, since = ensemble_fit.kept(
@@ -247,3 +248,36 @@ def test_a_fit_follows_the_rows_that_weigh():
 
     assert error(1e-4) < 0.3
     assert error(1.0) > 0.6
+
+
+def test_members_stop_where_their_average_rises_and_keep_what_they_have():
+    """Two of three have stopped: an epoch moves the other one alone, and its Adam."""
+    model, config = (
+        model_of(gaussian=False),
+        dataclasses.replace(CONFIG, holdout=0.2, persistency=0.9),
+    )
+    learned = ensemble_fit.learned_part(model.init(jax.random.key(0))["model"])
+    state = ensemble_fit.optimizer(config).init(learned)
+    moved = jax.tree.map(lambda x: x + 1, (learned, state))
+    none = jnp.zeros(())
+    now = Progress(learned, state, *(none,) * 7)
+    now = now._replace(stopped=jnp.array([True, False, True]))
+    found = ensemble_fit.running(config, now, *moved)
+    kernels = lambda tree: (
+        tree[0]["nets"]["out"]["kernel"],
+        tree[1][0].mu["nets"]["out"]["kernel"],
+    )
+    for new, old in zip(kernels(found), kernels((learned, state)), strict=True):
+        change = np.asarray(new - old)
+        np.testing.assert_allclose(change[1], 1.0, rtol=1e-5)
+        np.testing.assert_array_equal(change[[0, 2]], 0.0)
+
+
+def test_a_fit_ends_when_all_members_have_stopped():
+    """Steps of 0.3 make errors go up and down; they are those of where it stopped."""
+    model = model_of(gaussian=False)
+    config = dataclasses.replace(
+        CONFIG, learning_rate=0.3, holdout=0.2, persistency=0.5, epochs=100
+    )
+    _, _, metrics = fitted(model, config, data_of())
+    assert 1 < metrics["model/epochs"] < 100

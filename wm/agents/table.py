@@ -60,6 +60,16 @@ AGENTS: dict[str, Entry] = {
         target="wm.agents.mbpo:MBPO",
         description="SAC on short rollouts of an ensemble (Janner et al. 2019)",
     ),
+    "mb_mpo": Entry(
+        target="wm.agents.mb_mpo:MBMPO",
+        description="a policy that one step adapts to each model of an ensemble "
+        "(Clavera et al. 2018)",
+    ),
+    "grbal": Entry(
+        target="wm.agents.grbal:GrBAL",
+        description="random shooting in a network that adapts at every step "
+        "(Nagabandi et al. 2019)",
+    ),
     "pilco": Entry(
         target="wm.agents.pilco:PILCO",
         description="a policy by gradients through Gaussian processes under moment "

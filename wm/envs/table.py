@@ -36,6 +36,11 @@ for _task, _line in {
         "wm.envs.classic:make", _line, options={"name": _task}
     )
 
+_own(
+    "classic/pendulum_masses",
+    "wm.envs.pendulum_masses:make",
+    "the pendulum of gym, whose hidden mass jumps between 0.5, 1 and 2 kg",
+)
 _own("pixels/catch", "wm.envs.pixels:make_catch", "catch a falling ball, from pixels")
 
 _own(

@@ -20,6 +20,7 @@ from wm.errors import UserError
 from wm.models.ensemble import Ensemble
 from wm.ops.losses import gaussian_nll
 from wm.ops.passes import shuffled
+from wm.ops.stopping import rolling
 from wm.ops.trees import where_rows
 from wm.types import Dataset, Key, Metrics, Params, Tree
 
@@ -51,6 +52,9 @@ class FitConfig:
     earlier fits). Unset: all epochs (MBPO 5)."""
     improvement: float = 0.01
     """Least relative improvement that counts (MBPO 0.01)."""
+    persistency: float | None = None
+    """Stop a member, as it then is, when the rolling average of its holdout error
+    rises, of which this share stays per epoch (MB-MPO 0.99). Unset: none stops."""
 
     def __post_init__(self):
         positive = ("learning_rate", "batch_size", "epochs", "holdout_rows", "steps")
@@ -62,8 +66,13 @@ class FitConfig:
             raise UserError(
                 f"--agent.fit.holdout must be in [0, 1), got {self.holdout}"
             )
-        if self.patience is not None and not self.holdout:
-            raise UserError("--agent.fit.patience needs --agent.fit.holdout above 0")
+        for name in ("patience", "persistency"):
+            if getattr(self, name) is not None and not self.holdout:
+                raise UserError(f"--agent.fit.{name} needs --agent.fit.holdout above 0")
+        if self.persistency is not None and not 0 < self.persistency < 1:
+            raise UserError(
+                f"--agent.fit.persistency must be in (0, 1), got {self.persistency}"
+            )
 
 
 class Data(NamedTuple):
@@ -95,6 +104,10 @@ class Progress(NamedTuple):
     epoch: jax.Array
     loss: jax.Array
     """f32, mean of the last epoch."""
+    average: jax.Array
+    """f32 `[E]`, rolling, of the holdout error."""
+    stopped: jax.Array
+    """bool `[E]`, by `persistency`."""
 
 
 def data_of(model: Ensemble, dataset: Dataset) -> Data:
@@ -212,25 +225,26 @@ def fit(
         learned, state, loss = epoch(
             model, config, params, now, key_epoch, data, members, training
         )
+        learned, state = running(config, now, learned, state)
         error = holdout_error(model, config, {**params, **learned}, data, rows, held)
         best, least, stale = kept(config, now, learned, error)
-        return Progress(learned, state, best, least, stale, now.epoch + 1, loss)
+        rest = rolling(now.average, error, now.epoch, config.persistency or 1.0)
+        average, stopped = rest[0], now.stopped | rest[1]
+        following = (best, least, stale, now.epoch + 1, loss, average, stopped)
+        return Progress(learned, state, *following)
 
-    def unfinished(now: Progress) -> jax.Array:
-        go_on = now.epoch < config.epochs
-        if config.steps is not None:
-            go_on = now.epoch * batches < config.steps
-        go_on &= data.count > 1
-        patience = config.patience
-        return go_on if patience is None else go_on & (now.stale <= patience)
-
-    learned = learned_part(params)
-    zero = jnp.zeros((), jnp.int32)
-    untouched = holdout_error(model, config, {**params, **learned}, data, rows, held)
+    learned, zero = learned_part(params), jnp.zeros((), jnp.int32)
     start = Progress(
-        learned, optimizer_state, learned, untouched, zero, zero, jnp.zeros(())
+        *(learned, optimizer_state, learned),
+        error=holdout_error(model, config, params, data, rows, held),
+        stale=zero,
+        epoch=zero,
+        loss=jnp.zeros(()),
+        average=jnp.zeros(E),
+        stopped=jnp.zeros(E, bool),
     )
-    end = jax.lax.while_loop(unfinished, one_epoch, start)
+    go_on = lambda now: unfinished(config, now, batches) & (data.count > 1)
+    end = jax.lax.while_loop(go_on, one_epoch, start)
     final = end.learned if config.patience is None else end.best
     elites = jnp.argsort(end.error)[: params["elites"].shape[0]].astype(jnp.int32)
     metrics = {"model/loss": end.loss, "model/epochs": end.epoch.astype(jnp.float32)}
@@ -238,6 +252,32 @@ def fit(
         metrics["model/holdout_error"] = end.error.mean()
         params = {**params, "elites": elites}
     return {**params, **final}, end.optimizer, metrics
+
+
+def unfinished(config: FitConfig, now: Progress, batches: jax.Array) -> jax.Array:
+    """Whether to pass over the data again, `batches` steps each, bool `[]`."""
+    go_on = now.epoch < config.epochs
+    if config.steps is not None:
+        go_on = now.epoch * batches < config.steps
+    if config.persistency is not None:
+        go_on &= ~now.stopped.all()
+    patience = config.patience
+    return go_on if patience is None else go_on & (now.stale <= patience)
+
+
+def running(
+    config: FitConfig, now: Progress, learned: Tree, state: Tree
+) -> tuple[Tree, Tree]:
+    """What an epoch brought, of members that have not stopped."""
+    if config.persistency is None:
+        return learned, state
+    still = lambda new, old: {
+        **new,
+        "nets": where_rows(now.stopped, old["nets"], new["nets"]),
+    }
+    (adam, *rest), (before, *_) = state, now.optimizer
+    adam = adam._replace(mu=still(adam.mu, before.mu), nu=still(adam.nu, before.nu))
+    return still(learned, now.learned), (adam, *rest)
 
 
 def statistics(model: Ensemble, data: Data) -> Params:

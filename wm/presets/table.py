@@ -15,6 +15,8 @@ PRESETS: dict[str, str] = {
     "mb_mf": "wm.presets.mb_mf:MB_MF",
     "pets": "wm.presets.pets:PETS",
     "mbpo": "wm.presets.mbpo:MBPO",
+    "mb_mpo": "wm.presets.mb_mpo:MB_MPO",
+    "grbal": "wm.presets.grbal:GRBAL",
     "pilco": "wm.presets.pilco:PILCO",
     "svg": "wm.presets.svg:SVG",
     "alphazero": "wm.presets.alphazero:ALPHAZERO",
