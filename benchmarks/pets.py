@@ -28,7 +28,7 @@ from benchmarks.peer_mbrl import ask
 from wm.agents.sac import SAC
 from wm.behaviors.soft_learner import SoftConfig
 from wm.data.replay import Replay
-from wm.models import ensemble_fit
+from wm.models import ensemble_data, ensemble_fit
 from wm.models.ensemble import Ensemble, EnsembleConfig, Particles
 from wm.models.ensemble_fit import FitConfig
 from wm.planners.cem import PETS, cem
@@ -131,7 +131,7 @@ def fitting(name: str) -> Case:
     rows = batch * steps
     x = jax.random.normal(jax.random.key(1), (rows, model.inputs))
     y = jax.random.normal(jax.random.key(2), (rows, model.outputs))
-    data = ensemble_fit.Data(x, y, jnp.arange(rows, dtype=jnp.int32), jnp.int32(rows))
+    data = ensemble_data.Data(x, y, jnp.arange(rows, dtype=jnp.int32), jnp.int32(rows))
     one_pass = dataclasses.replace(config, epochs=1)
     fit = jax.jit(
         lambda key, data: ensemble_fit.fit(model, one_pass, params, state, key, data)

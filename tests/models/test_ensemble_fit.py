@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from wm.errors import UserError
-from wm.models import ensemble_fit
+from wm.models import ensemble_data, ensemble_fit
 from wm.models.ensemble import Ensemble, EnsembleConfig
-from wm.models.ensemble_fit import Data, FitConfig, Progress
+from wm.models.ensemble_data import Data
+from wm.models.ensemble_fit import FitConfig, Progress
 from wm.ops.losses import soft_bound
 from wm.types import ArraySpec, Dataset, EnvSpec, Step, TimeStep
 
@@ -186,7 +187,7 @@ def test_transitions_of_a_buffer():
     mask = jnp.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
     steps = Step(timestep, zeros[..., None] + 0.5, {})
     model = model_of(learn_reward=True)
-    data = ensemble_fit.data_of(model, Dataset(steps, mask, jnp.int32(8)))
+    data = ensemble_data.data_of(model, Dataset(steps, mask, jnp.int32(8)))
     assert data.count == 4
     np.testing.assert_array_equal(data.order[:4], [0, 1, 5, 6])
     np.testing.assert_array_equal(data.x[0], [0, 1, 0.5])
@@ -221,7 +222,7 @@ def test_rows_count_as_they_weigh():
 
 
 def test_weights_have_a_mean_of_one_over_transitions():
-    data = ensemble_fit.reweighted(data_of(rows=80), jnp.arange(N) + 0.0)
+    data = ensemble_data.reweighted(data_of(rows=80), jnp.arange(N) + 0.0)
     assert data.weight[80:].sum() == 0
     np.testing.assert_allclose(data.weight[:80], np.arange(80) / 39.5, atol=1e-6)
 
@@ -229,7 +230,7 @@ def test_weights_have_a_mean_of_one_over_transitions():
 def test_nearness_falls_with_the_distance_from_the_nearest_expert():
     data = data_of()._replace(x=jnp.array([[0.0, 0.0, 0.0], [3.0, 4.0, 0.0]]))
     expert = jnp.array([[0.0, 0.0, 0.0], [3.0, 4.0, 2.0]])
-    near = ensemble_fit.nearness(data, expert, 0.5)
+    near = ensemble_data.nearness(data, expert, 0.5)
     np.testing.assert_allclose(near, [1.0, np.exp(-1.0)], rtol=1e-6)
 
 
@@ -241,7 +242,7 @@ def test_a_fit_follows_the_rows_that_weigh():
     both = data._replace(y=jnp.where(second[:, None], -data.y, data.y))
 
     def error(weight):
-        pool = ensemble_fit.reweighted(both, jnp.where(second, weight, 1.0))
+        pool = ensemble_data.reweighted(both, jnp.where(second, weight, 1.0))
         params, _, _ = fitted(model, CONFIG, pool)
         mean, _ = model.predict(params, jnp.broadcast_to(data.x, (3, N, 3)))
         return np.square(np.asarray(mean - data.y))[:, :80].mean() / data.y[:80].var()

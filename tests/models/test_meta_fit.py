@@ -10,7 +10,7 @@ import pytest
 
 import wm
 from wm.errors import UserError
-from wm.models import meta_fit
+from wm.models import ensemble_data, meta_fit
 from wm.models.ensemble import Ensemble, EnsembleConfig
 from wm.models.meta_fit import MetaFitConfig
 from wm.types import ArraySpec, Dataset, EnvSpec, Step, TimeStep
@@ -141,7 +141,7 @@ def test_a_ring_is_a_circle():
     assert training.tolist() == [3]
     model = network()
     x, y = meta_fit.gathered(
-        config, meta_fit.ensemble_fit.data_of(model, data), jnp.array([6]), 8
+        config, ensemble_data.data_of(model, data), jnp.array([6]), 8
     )
     assert x[0, :, 0].tolist() == [3.0, 4.0, 5.0, 6.0]
     assert y[0, 2:, 0].tolist() == [1.0, 1.0]

@@ -11,7 +11,7 @@ import wm
 from wm.errors import UserError
 from wm.models import ensemble_fit, mixed_fit
 from wm.models.ensemble import Ensemble, EnsembleConfig
-from wm.models.ensemble_fit import Data
+from wm.models.ensemble_data import Data
 from wm.models.mixed_fit import MixedConfig, batch, new_rows, noisy, steps_of
 
 SIZE = 10

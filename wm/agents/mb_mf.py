@@ -44,7 +44,7 @@ from wm.data.rollout import Rollout
 from wm.data.twofold import Twofold
 from wm.errors import UserError
 from wm.imagine import act_in
-from wm.models import ensemble_fit, mixed_fit
+from wm.models import ensemble_data, ensemble_fit, mixed_fit
 from wm.models.ensemble import Ensemble
 from wm.models.ensemble_fit import FitConfig
 from wm.nodes import Node
@@ -236,7 +236,7 @@ class MBMF:
     def fit_model(self, state: State, key: Key, dataset: Dataset) -> State:
         """Fit the network to random and on-policy transitions, in their shares."""
         stage = dataset.steps.extras["stage"]
-        among = lambda who: ensemble_fit.data_of(
+        among = lambda who: ensemble_data.data_of(
             self.model, dataset._replace(mask=dataset.mask & (stage == who))
         )
         model, optimizer, metrics = mixed_fit.fit(

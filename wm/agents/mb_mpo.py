@@ -30,7 +30,7 @@ from wm.behaviors import meta_gradient, stochastic
 from wm.behaviors.meta_gradient import Samples
 from wm.errors import UserError
 from wm.imagine import imagine
-from wm.models import ensemble_fit
+from wm.models import ensemble_data, ensemble_fit
 from wm.models.ensemble import BROKEN, Ensemble, EnsembleConfig, Particles
 from wm.models.ensemble_fit import FitConfig
 from wm.nets.tower import TowerConfig, example
@@ -215,7 +215,7 @@ class MBMPO:
     def fit(self, state: State, key: Key, dataset: Dataset) -> tuple[State, Metrics]:
         """Fit the models to everything real, then improve the policy in them."""
         key_fit, key_improve, key_adapt = jax.random.split(key, 3)
-        data = ensemble_fit.data_of(self.model, dataset)
+        data = ensemble_data.data_of(self.model, dataset)
         model, optimizer, metrics = ensemble_fit.fit(
             *(self.model, self.config.fit, state.model, state.optimizer),
             *(key_fit, data),

@@ -24,7 +24,7 @@ from wm.data import pool
 from wm.data.pool import Pool
 from wm.data.replay import Replay
 from wm.errors import UserError
-from wm.models import ensemble_fit
+from wm.models import ensemble_data, ensemble_fit
 from wm.models.ensemble import BROKEN, Ensemble, EnsembleConfig, Particles
 from wm.models.ensemble_fit import FitConfig
 from wm.nodes import Node
@@ -185,7 +185,7 @@ class MBPO:
     def fit(self, state: State, key: Key, dataset: Dataset) -> tuple[State, Metrics]:
         """Fit the ensemble to everything real, then roll it out from there."""
         key_fit, key_start, key_roll = jax.random.split(key, 3)
-        data = ensemble_fit.data_of(self.model, dataset)
+        data = ensemble_data.data_of(self.model, dataset)
         model, optimizer, metrics = ensemble_fit.fit(
             self.model,
             self.config.fit,

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from wm.imagine import act_in
-from wm.models import ensemble_fit
+from wm.models import ensemble_data, ensemble_fit
 from wm.models.ensemble import Ensemble, EnsembleConfig
 from wm.models.ensemble_fit import FitConfig
 from wm.nodes import Node
@@ -105,6 +105,6 @@ class PETS:
             state.params["model"],
             state.optimizer,
             key,
-            ensemble_fit.data_of(self.model, dataset),
+            ensemble_data.data_of(self.model, dataset),
         )
         return State({"model": model}, optimizer), metrics

@@ -37,10 +37,10 @@ from wm.data.pool import Pool
 from wm.data.replay import Replay
 from wm.data.rollout import Rollout
 from wm.errors import UserError
-from wm.models import ensemble_fit
+from wm.models import ensemble_data, ensemble_fit
 from wm.models.anchored import anchored, replayed
 from wm.models.ensemble import Ensemble
-from wm.models.ensemble_fit import Data
+from wm.models.ensemble_data import Data
 from wm.nets.tower import example, inputs, tower
 from wm.nodes import Node
 from wm.ops import optimizers
@@ -196,7 +196,7 @@ class SVG:
         """Fit the model to everything in replay; nothing with horizon 0."""
         if self.model is None:
             return state, {}
-        return self.fitted(state, key, ensemble_fit.data_of(self.model, dataset))
+        return self.fitted(state, key, ensemble_data.data_of(self.model, dataset))
 
     def fitted(self, state: State, key: Key, data: Data) -> tuple[State, Metrics]:
         """The state with a model fitted to `data`."""
@@ -240,7 +240,7 @@ class SVG:
         """The state after new transitions entered the pool and the model was fitted."""
         assert self.model is not None
         assert state.pool is not None
-        pairs = ensemble_fit.pairs(
+        pairs = ensemble_data.pairs(
             self.model,
             step.observation,
             step.action,

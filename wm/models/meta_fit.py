@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import optax
 
 from wm.errors import UserError
-from wm.models import ensemble_fit
+from wm.models import ensemble_data, ensemble_fit
 from wm.models.ensemble import Ensemble
-from wm.models.ensemble_fit import Data, FitConfig
+from wm.models.ensemble_data import Data
+from wm.models.ensemble_fit import FitConfig
 from wm.ops.meta import adapted
 from wm.ops.stopping import rolling
 from wm.types import Dataset, Key, Metrics, Params, Tree
@@ -180,7 +181,7 @@ def fit(
       `model/unadapted_error` before it.
     """
     key_split, key_held, key_epochs = jax.random.split(key, 3)
-    data = ensemble_fit.data_of(model, dataset)
+    data = ensemble_data.data_of(model, dataset)
     params = {**params, "stats": ensemble_fit.statistics(model, data)}
     found = windows(config, key_split, dataset)
     slots = dataset.mask.shape[1]

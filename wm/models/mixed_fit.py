@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from wm.errors import UserError
 from wm.models import ensemble_fit
 from wm.models.ensemble import Ensemble
-from wm.models.ensemble_fit import Data, FitConfig
+from wm.models.ensemble_data import Data
+from wm.models.ensemble_fit import FitConfig
 from wm.ops.passes import passes, passes_for, shuffled
 from wm.types import Key, Metrics, Params, Tree
 
