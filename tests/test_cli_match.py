@@ -76,6 +76,19 @@ def test_stones_are_shown_by_who_they_belong_to():
         board(np.zeros((5, 5, 115), np.float32), True)
 
 
+def test_options_of_an_opponent_need_one(tmp_path, capsys):
+    for words, message in (
+        (
+            ["--simulations", "5"],
+            "--simulations is of the opponent: add --opponent mcts",
+        ),
+        (["--opponent", "random", "--simulations", "5"], "--simulations is of the"),
+        (["--opponent", "mcts", "--video"], "--video is of self-play: leave out"),
+    ):
+        assert cli.main(["eval", str(tmp_path), *words]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_opponents_are_for_games_for_two_and_have_names(run):
     env = wm.env("pgx/tic_tac_toe", rules=True)
     with pytest.raises(

@@ -67,7 +67,8 @@ def match(folder: Path, opponent: str, simulations: int, games: int) -> list[Mat
         for side, (name, play) in enumerate(players.items()):
             key = jax.random.fold_in(jax.random.key(seed), side)
             returns = np.asarray(play(state, key).returns)
-            one = Match(*(int((returns == x).sum()) for x in (1, 0, -1)))
+            # A game may pay margins; one that is cut is drawn.
+            one = Match(*(int((np.sign(returns) == x).sum()) for x in (1, 0, -1)))
             results.append(one)
             print(f"seed {seed}, {name} to move: {one.won} won, {one.drawn} drawn, "
                   f"{one.lost} lost")  # fmt: skip

@@ -23,8 +23,8 @@ class Evaluate:
     opponent: str = ""
     """Of games for two: play against mcts (a search of the rules with random playouts)
     or random, each side first in half of the episodes; scores.jsonl stays as it is."""
-    simulations: int = 100
-    """Of the opponent mcts, per move."""
+    simulations: int | None = None
+    """Of the opponent mcts, per move (default: 100)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +80,17 @@ def evaluate(words: list[str]) -> int:
         raise UserError(f"wm eval needs one RUN, got {len(paths)} (`wm eval --help`)")
     if chosen.episodes < 1:
         raise UserError(f"--episodes must be at least 1, got {chosen.episodes}")
+    if chosen.simulations is not None and chosen.opponent != "mcts":
+        raise UserError("--simulations is of the opponent: add --opponent mcts")
+    if chosen.opponent and chosen.video:
+        raise UserError("--video is of self-play: leave out --opponent")
     cli_cache.enable()
     folder = _run_folder(paths[0])
     if chosen.opponent:
         from wm.cli_match import match
 
-        match(folder, chosen.opponent, chosen.simulations, chosen.episodes)
+        simulations = 100 if chosen.simulations is None else chosen.simulations
+        match(folder, chosen.opponent, simulations, chosen.episodes)
         return 0
     from wm.train.run import load
 

@@ -91,6 +91,29 @@ def test_targets_are_those_of_the_search_and_legal(collected):
     assert np.take_along_axis(legal, chosen[..., None], -1)[..., 0][~ended].all()
 
 
+def test_labels_are_discounted_as_the_search_discounts(env):
+    """Two moves: the second wins, so the first is worth minus gamma."""
+    flag = lambda *values: jnp.array([values], bool)
+    timestep = TimeStep(
+        observation=jnp.zeros((1, 3, 3, 3, 2)),
+        reward=jnp.array([[0.0, 0.0, 1.0]]),
+        discount=jnp.array([[1.0, -1.0, 0.0]]),
+        is_first=flag(True, False, False),
+        is_last=flag(False, False, True),
+    )
+    index = jnp.arange(3)[None]
+    batch = Batch(timestep, index, {}, Index(0 * index, index), jnp.ones(1))
+    agent = agent_of(env, **{"search.gamma": 0.5})
+    said = agent.label(agent.init(KEY), batch)
+    np.testing.assert_allclose(said.fields["outcome"][0, :2], [-0.5, 1.0])
+
+
+def test_replay_on_the_host_is_one_line(env):
+    host = dataclasses.replace(SCHEDULE, replay_tier="host")
+    with pytest.raises(UserError, match="replay_tier must be device: states of the"):
+        agent_of(env).buffer(host)
+
+
 def positions(env, finished=(True, False, True), last=(False, False, True)):
     """Three records: of a finished game, of one going on, and an end."""
     seen = jax.random.bernoulli(KEY, 0.3, (3, 1, 3, 3, 2))

@@ -133,14 +133,19 @@ def test_a_fit_repeats_and_depends_on_key_and_data():
     assert all(np.isfinite(x) for x in metrics.values())
 
 
-def test_a_learned_reward_is_remembered_too():
-    agent = wm.agent("grbal", wm.env(ENV).spec, **TINY, **{"model.learn_reward": True})
+def test_what_is_remembered_is_what_fits_learn():
+    """Rewards too, and absolute entries as they are."""
+    more = {"model.learn_reward": True, "model.absolute": (2,)}
+    agent = wm.agent("grbal", wm.env(ENV).spec, **TINY, **more)
     timestep, action, _ = played()
     row = lambda tree, t: jax.tree.map(lambda x: x[t], tree)
     fresh = agent.start({"model": {}}, 3)
     memory = agent.remember(fresh, fresh, row(timestep, 0)).replace(action=action[0])
     memory = agent.remember(fresh, memory, row(timestep, 1))
     np.testing.assert_array_equal(memory.y[:, -1, -1], timestep.reward[1])
+    here, after = timestep.observation[0], timestep.observation[1]
+    np.testing.assert_array_equal(memory.y[:, -1, 2], after[:, 2])
+    np.testing.assert_array_equal(memory.y[:, -1, :2], (after - here)[:, :2])
 
 
 def test_a_run_fits_every_so_many_steps():

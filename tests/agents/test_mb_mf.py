@@ -109,6 +109,9 @@ def test_published_rounds():
     schedule = of("mb_mf")["halfcheetah"].schedule
     assert schedule["fit_steps"] == 1_001
     assert schedule["replay"] == (10 + 63 + 60 + 6) * 1_001
+    hopper = of("mb_mf")["hopper"].schedule  # random rollouts of 200 steps, others 1000
+    assert (hopper["fit_steps"], hopper["prefill"]) == (1_001, 20 * 201)
+    assert hopper["replay"] == (5 + 50 + 60 + 25) * 1_001
 
 
 def test_stages_follow_one_another():
@@ -252,7 +255,11 @@ def test_what_cannot_work_is_one_line(settings, message):
             r"--agent\.window must be a multiple of --train\.chunk 10",
         ),
         ({}, {"replay": 60}, r"--train\.replay must hold the 80 steps"),
-        ({"ppo.minibatches": 3}, {}, r"--agent\.minibatches must divide the 40 steps"),
+        (
+            {"ppo.minibatches": 3},
+            {},
+            r"--agent\.ppo\.minibatches must divide the 40 steps",
+        ),
         ({}, {"updates": 2}, r"--train\.updates must be 1"),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from wm.behaviors import meta_gradient, stochastic
+from wm.behaviors.linear_baseline import baseline
 from wm.behaviors.meta_gradient import Samples
 from wm.nets.tower import Inputs, TowerConfig
 from wm.types import ArraySpec
@@ -96,7 +97,28 @@ def test_a_step_is_one_of_the_policy_gradient():
     assert narrower == pytest.approx(-RATE * 2 * SIGMA**2, rel=0.05)
 
 
-def test_advantages_are_returns_less_what_the_features_say():
+def test_advantages_are_discounted_sums_less_their_regression():
+    """Against plain numpy; the second rollout ends after its third step."""
+    T, B, gamma = 5, 4, 0.9
+    seen = np.asarray(jax.random.normal(jax.random.key(0), (T, B, 1)))
+    reward = np.asarray(jax.random.normal(jax.random.key(1), (T, B)))
+    discount, mask = np.ones((T, B), np.float32), np.ones((T, B), np.float32)
+    discount[2, 1], mask[3:, 1] = 0.0, 0.0
+    returns, after = np.zeros((T, B)), np.zeros(B)
+    for t in reversed(range(T)):
+        after = reward[t] * mask[t] + gamma * discount[t] * after
+        returns[t] = after
+    left = returns - np.asarray(baseline(seen, jnp.asarray(returns), jnp.asarray(mask)))
+    kept = mask > 0
+    expected = (left[kept] - left[kept].mean()) / left[kept].std()
+    found = meta_gradient.advantages(seen, reward, discount, mask, gamma)
+    np.testing.assert_allclose(np.asarray(found)[kept], expected, atol=1e-4)
+    # The regression takes something away, and its sums reach beyond a step.
+    assert left[kept].std() < 0.9 * returns[kept].std()
+    assert not np.allclose(returns[:-1], reward[:-1])
+
+
+def test_advantages_leave_out_what_is_masked():
     """Where reward depends on nothing, time explains all; a rollout that ended early is
     masked."""
     T, B = 12, 30

@@ -88,3 +88,7 @@ def test_maps_that_do_not_fit_are_errors():
         symmetry("square", spec)
     with pytest.raises(ValueError, match=r"^symmetry must be none for gymnax/CartPole"):
         symmetry("mirror", wm.env("gymnax/CartPole-v1").spec)
+    with pytest.raises(ValueError, match=r"^symmetry must be none for pgx/gardner"):
+        symmetry("square", wm.env("pgx/gardner_chess").spec)  # from and to, not points
+    with pytest.raises(ValueError, match=r"^symmetry must be none for pgx/2048"):
+        symmetry("mirror", wm.env("pgx/2048").spec)  # directions, not columns

@@ -69,7 +69,7 @@ def test_adapting_halves_the_error_after_a_switch():
 def test_without_a_step_nothing_is_gained():
     """Trained and used without a step: 0.0482 and 0.0446."""
     still = errors(**{"fit.inner_rate": 0.0})
-    assert (still[:, 1] > 0.5 * still[:, 0]).all()
+    np.testing.assert_array_equal(still[:, 0], still[:, 1])
     assert (errors()[:, 1] <= 0.5 * still[:, 1]).all()
 
 

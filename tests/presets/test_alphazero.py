@@ -34,5 +34,6 @@ def test_the_papers_values():
     published = {"search.simulations": 800, "net.layers": 19, "net.units": 256}
     published |= {"learning_rate": 0.2, "weight_decay": 1e-4, "optimizer": "sgd"}
     published |= {"search.temperature_moves": 30, "search.method": "puct"}
+    published |= {"search.statistics": "bounds"}
     assert published.items() <= preset.agent.items()
     assert preset.schedule["batch_size"] == 4_096

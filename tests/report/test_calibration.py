@@ -52,6 +52,8 @@ def test_no_doubt_and_no_number_are_not_the_end():
         0.5 / FLOOR**2 + np.log(FLOOR) + 0.5 * np.log(2 * np.pi)
     )
     assert (found.coverage == 0).all()
-    broken = calibrate(truth, np.nan * truth, truth, np.ones(1))
-    assert broken.nll == np.inf
-    assert (broken.coverage == 0).all()
+    nothing = np.nan * truth
+    for mean, variance in ((nothing, truth), (nothing, nothing), (truth, nothing)):
+        broken = calibrate(truth, mean, variance, np.ones(1))
+        assert broken.nll == np.inf
+        assert (broken.coverage == 0).all()

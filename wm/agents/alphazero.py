@@ -193,8 +193,13 @@ class AlphaZero:
         """Positions, drawn uniformly.
 
         Raises:
-          UserError: a game does not fit into a row.
+          UserError: replay on the host, or a game does not fit into a row.
         """
+        if schedule.replay_tier == "host":
+            raise UserError(
+                "--train.replay_tier must be device: states of the rules, which the "
+                "search begins in, do not leave it"
+            )
         W, slots = self._window(schedule), schedule.replay // schedule.envs
         if slots < W:
             raise UserError(
@@ -216,7 +221,10 @@ class AlphaZero:
         """How the games ended that are over, for every position of theirs."""
         timestep = swap_time(batch.timestep)
         outcome, known = outcomes(
-            timestep.reward, timestep.discount, timestep.is_first, timestep.is_last
+            timestep.reward,
+            self.config.search.gamma * timestep.discount,
+            timestep.is_first,
+            timestep.is_last,
         )
         outcome, known = swap_time((outcome, known))
         return Feedback(batch.index, {"outcome": outcome, "finished": known}, known)

@@ -10,7 +10,7 @@ predicted (`EnvSpec.reward_fn`), or learned.
 Differs: early stopping watches the error after adaptation, which is minimised (the
 authors' code that before it). All data share the newest normalisation (authors: the
 data of a fit keep their own). The newest transition counts for adaptation (authors: not
-yet). `inner_rate` 0 is their baseline MB-MPC. ReBAL, where the memory of a recurrent
+yet). `inner_rate` 0 does not adapt. ReBAL, where the memory of a recurrent
 network adapts, is left out.
 """
 
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from wm.errors import UserError
 from wm.imagine import act_in
-from wm.models import meta_fit
+from wm.models import ensemble_data, meta_fit
 from wm.models.ensemble import Ensemble, EnsembleConfig
 from wm.models.meta_fit import MetaFitConfig
 from wm.nodes import Node
@@ -178,10 +178,9 @@ class GrBAL:
         """The memory with the transition that ends in `timestep`; afresh where an
         episode begins."""
         seen = timestep.observation.astype(jnp.float32)
-        x = self.model.features(carry.observation, carry.action)
-        y = seen - carry.observation
-        if self.config.model.learn_reward:
-            y = jnp.concatenate([y, timestep.reward[:, None]], -1)
+        x, y = ensemble_data.pairs(
+            self.model, carry.observation, carry.action, seen, timestep.reward
+        )
         newer = lambda old, new: jnp.concatenate([old[:, 1:], new[:, None]], 1)
         longer = carry.replace(
             x=newer(carry.x, x), y=newer(carry.y, y), count=carry.count + 1

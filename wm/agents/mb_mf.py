@@ -220,7 +220,8 @@ class MBMF:
         """
         on_policy.newest(schedule)
         rows, window = schedule.envs, self.config.window
-        ppo.check_parts(self.config.ppo, rows * window, "--train.envs x --agent.window")
+        sizes, option = "--train.envs x --agent.window", "--agent.ppo.minibatches"
+        ppo.check_parts(self.config.ppo, rows * window, sizes, option)
         return {"newest": (rows, window + 1)}
 
     def fit(self, state: State, key: Key, dataset: Dataset) -> tuple[State, Metrics]:

@@ -59,7 +59,11 @@ class Config:
     """The ensemble, deterministic."""
     fit: FitConfig = dataclasses.field(
         default_factory=lambda: FitConfig(
-            batch_size=500, epochs=500, holdout=0.2, persistency=0.99
+            batch_size=500,
+            epochs=500,
+            holdout=0.2,
+            holdout_rows=20_000,
+            persistency=0.99,
         )
     )
     """How it is fitted."""

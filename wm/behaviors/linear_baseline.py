@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 RIDGE = 1e-5
-"""Added to the mean of squared features (rllab: to their sum)."""
+"""Of each feature's own mean square, added to it (rllab: 1e-5 itself, to the sum)."""
 
 
 def features(observation: jax.Array) -> jax.Array:

@@ -169,19 +169,22 @@ class PPO:
         return sum(terms.values(), jnp.zeros(())), metrics
 
 
-def check_parts(config: PPOConfig, steps: int, sizes: str) -> None:
+def check_parts(
+    config: PPOConfig, steps: int, sizes: str, option: str = "--agent.minibatches"
+) -> None:
     """Minibatches of one size.
 
     Args:
       config: how many.
       steps: of an update, over all environments.
       sizes: the options that say how many steps.
+      option: the one that says how many minibatches.
 
     Raises:
       UserError: they do not divide the steps.
     """
     if steps % config.minibatches:
         raise UserError(
-            f"--agent.minibatches must divide the {steps} steps of an update "
+            f"{option} must divide the {steps} steps of an update "
             f"({sizes}), got {config.minibatches}"
         )

@@ -32,7 +32,7 @@ def symmetry(name: Name, spec: EnvSpec) -> Symmetry | None:
     Args:
       name: `mirror` (left and right), or `square` (the eight of a square board).
       spec: observations `[H, W, C]`. Moves are columns (A = W), or points row by row,
-        then any that are no point (a pass).
+        then one that is none (a pass).
 
     Raises:
       ValueError: observations or moves that these maps do not fit.
@@ -41,7 +41,10 @@ def symmetry(name: Name, spec: EnvSpec) -> Symmetry | None:
         return None
     shape: Any = getattr(spec.observation, "shape", ())
     A = spec.action.classes or 0
-    fits = len(shape) == 3 and (shape[1] == A or shape[0] * shape[1] <= A)
+    points = shape[0] * shape[1] if len(shape) == 3 else 0
+    # A game for one has moves that are directions, as many as columns in 2048.
+    fits = A in (points, points + 1) or (len(shape) == 3 and shape[1] == A)
+    fits = fits and points > 0 and spec.players == 2
     if not fits or (name == "square" and (shape[0] != shape[1] or shape[0] ** 2 > A)):
         raise ValueError(
             f"symmetry must be none for {spec.name}: {name} needs planes of a "

@@ -39,7 +39,7 @@ for _task, _line in {
 _own(
     "classic/pendulum_masses",
     "wm.envs.pendulum_masses:make",
-    "the pendulum of gym, whose hidden mass jumps between 0.5, 1 and 2 kg",
+    "swing up a pendulum whose hidden mass keeps changing",
 )
 _own("pixels/catch", "wm.envs.pixels:make_catch", "catch a falling ball, from pixels")
 

@@ -34,7 +34,7 @@ class MetaFitConfig:
     """M: transitions that it adapts to, and that it is then judged on (16)."""
     inner_rate: float = 1e-3
     """Size of the step of adaptation, in units of the normalised error (1e-3). 0: no
-    adaptation, the authors' baseline MB-MPC."""
+    adaptation."""
     first_order: bool = False
     """Leave the second derivatives out of the gradient (authors: kept)."""
     learning_rate: float = 1e-3
@@ -260,8 +260,8 @@ def losses(model, config, params, x: jax.Array, y: jax.Array) -> jax.Array:
 def windows(config: MetaFitConfig, key: Key, dataset: Dataset) -> Windows:
     """All windows of 2 M transitions within one episode, episodes split by chance.
 
-    Every place of an episode is in some window; the authors leave out the first and the
-    last M beginnings.
+    Every place of an episode is in some window; the authors leave out the last
+    beginning. Which episodes are held out is drawn anew in every fit.
 
     Raises:
       UserError: a buffer in which no window fits.

@@ -49,6 +49,8 @@ class PolicyValueConfig:
         activation(self.act)
         if self.form not in get_args(Form):
             raise ValueError(f"form must be mlp or residual, got {self.form!r}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype must be float32 or bfloat16, got {self.dtype}")
         limits = {"layers": 0, "units": 1, "kernel": 1, "value_units": 1}
         for name, least in limits.items():
             value = getattr(self, name)

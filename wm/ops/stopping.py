@@ -13,8 +13,8 @@ def rolling(
 ) -> tuple[jax.Array, jax.Array]:
     """The rolling average after `loss`, and whether it rose: then stop.
 
-    It rises where the loss is above the average, so a loss that only gets worse slowly
-    stops nothing.
+    It rises where the loss is above the average, so a loss that gets worse slowly is
+    stopped late.
 
     Args:
       average: f32 `[…]`; not read at epoch 0.

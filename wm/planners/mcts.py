@@ -109,7 +109,8 @@ class MCTSConfig:
             least_range=(self.least_range > 0, "above 0"),
             noise=(0 <= self.noise <= 1, "in [0, 1]"),
             noise_alpha=(self.noise_alpha > 0, "above 0"),
-            temperature=(self.temperature >= 0, "at least 0"),
+            # mctx gives 1e-38 of a visit to what is illegal; above 4 it gets played.
+            temperature=(0 <= self.temperature <= 4, "in [0, 4]"),
             temperature_moves=(moves is None or moves >= 0, "at least 0"),
         )
 

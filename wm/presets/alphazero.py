@@ -26,6 +26,7 @@ ALPHAZERO: dict[str, Preset] = {
     "paper": Preset(
         agent={
             "search.method": "puct",
+            "search.statistics": "bounds",
             "search.simulations": 800,
             "search.temperature_moves": 30,
             "net.layers": 19,

@@ -24,12 +24,16 @@ def _task(
     noise: float,
     window: int = 50_000,
     fraction_new: float = 0.9,
+    random_length: int | None = None,
 ) -> Preset:
     """A task of the paper: a round is a rollout of `length` steps and its reset, and
-    PPO learns from as many whole rollouts as make `window` steps."""
+    PPO learns from as many whole rollouts as make `window` steps. Of random rollouts
+    there are as many steps as theirs have, not cut where theirs are."""
     rounds = math.prod(aggregation) + 60 + math.prod(dagger)
     record, rollouts = length + 1, window // length
-    before = (random + rounds) * record
+    prefill = random * ((random_length or length) + 1)
+    # Chunks are rollouts, and a part of one counts as a whole.
+    before = (-(-prefill // record) + rounds) * record
     agent: dict[str, Any] = {
         "plan.shooting.samples": samples,
         "plan.shooting.horizon": horizon,
@@ -46,7 +50,7 @@ def _task(
         agent=agent,
         schedule={
             "chunk": record,
-            "prefill": random * record,
+            "prefill": prefill,
             "fit_steps": record,
             "total": before + 100 * window,
             "replay": before,
@@ -70,7 +74,10 @@ MB_MF: dict[str, Preset] = {
     ),
     "halfcheetah": _HALFCHEETAH,
     "hopper": _task(
-        "hopper", 200, 20, 1_000, 40, (5, 10), 40, (5, 5), 200, 1.0, 0.0, window=25_000
+        "hopper",
+        *(1_000, 20, 1_000, 40, (5, 10), 40, (5, 5), 200, 1.0, 0.0),
+        window=25_000,
+        random_length=200,
     ),
     "ant": _task(
         *("ant", 1_000, 700, 15_000, 5, (1, 1), 20, (5, 5), 200, 0.5, 0.0),

@@ -69,6 +69,8 @@ def calibrate(
     spread = spread.ravel()
     ratio = np.zeros_like(error)
     np.divide(error, spread, where=spread < np.inf, out=ratio)
+    # A belief that is no number covers nothing, however wide.
+    ratio[np.isnan(mean + variance)[:, lively].ravel()] = np.inf
     reach = np.array([NormalDist().inv_cdf((1 + level) / 2) for level in NOMINAL])
     order = np.argsort(spread, kind="stable")
     groups = [group for group in np.array_split(order, BINS) if len(group)]
