@@ -262,8 +262,15 @@ class Ready(NamedTuple):
     """One jitted chunk of one seed, nothing donated."""
 
 
-SLOW = ("alphazero one player",)
-"""The same agent in another kind of game."""
+SLOW = (
+    "alphazero one player",
+    "dreamer_v3 planner",
+    "mb_mf planning",
+    "ppo squashed",
+    "svg 0",
+    "svg infinity",
+)
+"""Further forms of an agent that is there already."""
 PARAMS = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
     for name in AGENTS
