@@ -191,3 +191,21 @@ def test_rewards_of_playground_follow_from_observations(task):
     assert task in PLAYGROUND
     env = make(f"playground/{task}")
     agree(env.spec, *device_stream(env, 60), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("body", "standing", "outside"),
+    [
+        ("hopper", 1.25, [(0, 0.69), (1, 0.21), (1, -0.21), (7, 101.0), (7, -101.0)]),
+        ("walker2d", 1.25, [(0, 0.79), (0, 2.01), (1, 1.01), (1, -1.01)]),
+        ("ant", 0.75, [(0, 0.19), (0, 1.01), (5, np.nan), (5, np.inf)]),
+        ("humanoid", 1.4, [(0, 0.99), (0, 2.01)]),
+        ("inverted_pendulum", 0.0, [(1, 0.21), (1, -0.21), (3, np.nan)]),
+    ],
+)
+def test_every_limit_ends(body, standing, outside):
+    """Just outside of each; random play meets few of them."""
+    known = jnp.zeros(11).at[0].set(standing)
+    assert BODIES[body].alive(known)
+    for entry, value in outside:
+        assert not BODIES[body].alive(known.at[entry].set(value)), (entry, value)
