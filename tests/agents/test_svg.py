@@ -122,6 +122,22 @@ def test_one_step_is_the_formula_of_svg_1():
     np.testing.assert_allclose(flat(found), flat(mean), rtol=2e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("horizon", [0, 1])
+def test_a_critic_sees_nothing_behind_an_end(horizon):
+    """The last of the steps ends: its value is learned from its reward alone."""
+    agent, state, batches = ready(horizon)
+    step = jax.tree.map(lambda x: x[0], step_of(batches))
+    step = step._replace(discount=step.discount.at[-1].set(0.0))
+    last = step._replace(mask=jnp.zeros_like(step.mask).at[-1].set(True))
+    key = jax.random.key(5)
+    loss = lambda state: float(agent.critic_loss(state.critic, state, key, last))
+    other = state.replace(target=jax.tree.map(lambda x: x + 1.0, state.target))
+    assert loss(other) == loss(state)
+    going = last._replace(discount=jnp.ones_like(last.discount))
+    ahead = lambda state: float(agent.critic_loss(state.critic, state, key, going))
+    assert ahead(other) != ahead(state)
+
+
 @pytest.mark.parametrize("horizon", [0, 1, None])
 def test_inferred_noise_needs_no_key_and_other_noise_does(horizon):
     agent, state, batches = ready(horizon)
