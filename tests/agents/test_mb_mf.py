@@ -114,6 +114,23 @@ def test_published_rounds():
     assert hopper["replay"] == (5 + 50 + 60 + 25) * 1_001
 
 
+@pytest.mark.parametrize(("number", "remembers"), [(1, True), (3, False)])
+def test_in_dagger_the_controller_remembers_no_plan(number, remembers):
+    """A label follows from the state alone; under control the plan goes on."""
+    agent, state = course().agent, course().rounds[number]
+    actor, timestep = agent.actor(state.agent), state.timestep
+    assert (int(actor["stage"]) == DAGGER) != remembers
+    act = jax.jit(lambda carry: agent.act(actor, key, carry, timestep, "train"))
+    key, fresh = jax.random.key(3), agent.start(actor, 2)
+    model, action, plan = fresh
+    numbers = lambda x: jnp.issubdtype(x.dtype, jnp.floating)
+    changed = jax.tree.map(lambda x: x + 0.5 if numbers(x) else x, plan)
+    said = [act(carry)[2]["expert"] for carry in (fresh, (model, action, changed))]
+    begins = np.asarray(timestep.is_first)
+    differ = np.abs(np.asarray(said[0] - said[1]))[~begins] > 1e-6
+    assert differ.any() == remembers
+
+
 def test_stages_follow_one_another():
     stages = [set(np.asarray(newest(n).extras["stage"]).flat) for n in range(6)]
     assert stages == [{RANDOM}, {CONTROL}, {DEMONSTRATE}, {DAGGER}, {FREE}, {FREE}]
