@@ -148,8 +148,9 @@ def act_in(model: WorldModel, policy: Policy) -> ActIn:
     return ActIn(model, policy)
 
 
-class Grounded(NamedTuple):
-    """A model whose state is given by `TimeStep.private`; built by `grounded`."""
+@dataclasses.dataclass(frozen=True)
+class Around:
+    """A model around another: does as that one, but for what a subclass defines."""
 
     model: Any
 
@@ -167,6 +168,26 @@ class Grounded(NamedTuple):
         return self.model.start(params, batch)
 
     def encode(self, params: Params, timestep: TimeStep) -> TimeStep:
+        """The model's own."""
+        return self.model.encode(params, timestep)
+
+    def observe(
+        self, params: Params, key: Key, state: Tree, action: Tree, evidence: TimeStep
+    ) -> Tree:
+        """The model's own."""
+        return self.model.observe(params, key, state, action, evidence)
+
+    def step(
+        self, params: Params, key: Any, state: Tree, action: Tree
+    ) -> tuple[Tree, Prediction]:
+        """The model's own."""
+        return self.model.step(params, key, state, action)
+
+
+class Grounded(Around):
+    """A model whose state is given by `TimeStep.private`; built by `grounded`."""
+
+    def encode(self, params: Params, timestep: TimeStep) -> TimeStep:
         """Unchanged: the state needs no reading."""
         return timestep
 
@@ -175,12 +196,6 @@ class Grounded(NamedTuple):
     ) -> Tree:
         """The environment's own state, whatever was believed before."""
         return evidence.private
-
-    def step(
-        self, params: Params, key: Key, state: Tree, action: Tree
-    ) -> tuple[Tree, Prediction]:
-        """The model's own."""
-        return self.model.step(params, key, state, action)
 
 
 def grounded(model: WorldModel) -> Grounded:

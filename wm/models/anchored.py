@@ -11,16 +11,17 @@ Source: Heess et al. 2015, section 3 and Algorithm 1.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from wm.imagine import Draws, imagine
+from wm.imagine import Around, Draws, imagine
 from wm.models.ensemble import Ensemble, Particles
 from wm.ops.trees import Transition, where_rows, with_gradient_of
-from wm.types import EnvSpec, Key, Params, Policy, Prediction, TimeStep, Tree
+from wm.types import Params, Policy, Prediction, Tree
 
 
 class Recorded(NamedTuple):
@@ -37,37 +38,16 @@ class Recorded(NamedTuple):
     no gradient passes."""
 
 
-class Anchored(NamedTuple):
-    """`model`, whose steps take a `Recorded` for a key; built by `anchored`."""
+@dataclasses.dataclass(frozen=True)
+class Anchored(Around):
+    """`model`, whose steps take a `Recorded` for a key; built by `anchored`.
 
-    model: Any
-    """Gives the mean of the next state; what it draws is not read."""
+    The model gives the mean of the next state; what it draws is not read.
+    """
+
     reward: Callable | None
     """`(state, action, next_state) -> f32 [B]`; if None the model's prediction, which
     then must not depend on where it thinks the step led."""
-
-    @property
-    def spec(self) -> EnvSpec:
-        """The model's own."""
-        return self.model.spec
-
-    def init(self, key: Key) -> Params:
-        """The model's own."""
-        return self.model.init(key)
-
-    def start(self, params: Params, batch: int) -> Tree:
-        """The model's own."""
-        return self.model.start(params, batch)
-
-    def encode(self, params: Params, timestep: TimeStep) -> TimeStep:
-        """The model's own."""
-        return self.model.encode(params, timestep)
-
-    def observe(
-        self, params: Params, key: Key, state: Tree, action: Tree, evidence: TimeStep
-    ) -> Tree:
-        """The model's own."""
-        return self.model.observe(params, key, state, action, evidence)
 
     def step(
         self, params: Params, key: Recorded, state: Tree, action: jax.Array

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import jax.numpy as jnp
 
-from wm.types import EnvSpec, Key, Params, Prediction, TimeStep, Tree
+from wm.imagine import Around
+from wm.types import Key, Params, Prediction, Tree
 
 
-class Headless(NamedTuple):
+class Headless(Around):
     """`model` stepping by `model.advance(params, key, state, action) -> state`.
 
     One batch of predictions over all states of a rollout is cheaper than a small one
     in each of its steps. Rewards are 0 and discounts 1 meanwhile.
     """
-
-    model: Any
-
-    @property
-    def spec(self) -> EnvSpec:
-        """The model's own."""
-        return self.model.spec
-
-    def init(self, key: Key) -> Params:
-        """The model's own."""
-        return self.model.init(key)
-
-    def start(self, params: Params, batch: int) -> Tree:
-        """The model's own."""
-        return self.model.start(params, batch)
-
-    def encode(self, params: Params, timestep: TimeStep) -> TimeStep:
-        """The model's own."""
-        return self.model.encode(params, timestep)
-
-    def observe(
-        self, params: Params, key: Key, state: Tree, action: Tree, evidence: TimeStep
-    ) -> Tree:
-        """The model's own."""
-        return self.model.observe(params, key, state, action, evidence)
 
     def step(
         self, params: Params, key: Key, state: Tree, action: Tree
