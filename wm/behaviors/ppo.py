@@ -18,6 +18,7 @@ from wm.behaviors.on_policy import Experience, OnPolicy, OnPolicyConfig, State
 from wm.errors import UserError
 from wm.nets.tower import Inputs
 from wm.ops.returns import gae
+from wm.ops.spread import spread
 from wm.ops.trees import flatten_batch
 from wm.types import Batch, Key, Metrics, Tree
 
@@ -94,7 +95,9 @@ class PPO:
         def step(learner, inputs):
             key, part = inputs
             params, optimizer = learner
-            gradient, metrics = jax.grad(self.loss, has_aux=True)(params, key, part)
+            gradient, metrics = jax.grad(self.loss, has_aux=True)(
+                params, key, spread(part)
+            )
             metrics["loss/gradient_norm"] = optax.tree.norm(gradient)
             return on_policy.descend(
                 self.optimizer, gradient, optimizer, params

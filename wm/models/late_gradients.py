@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from wm.models.rssm_core import Linear, multiply
+from wm.ops.spread import flat_rows
 from wm.types import Tree
 
 Kernels = dict[str, jax.Array]
@@ -110,6 +111,6 @@ def _zero_outputs(body, kernels, params, carry, xs) -> Kernels:
 
 def _kernel_gradient(shape, inputs: jax.Array, doutputs: jax.Array) -> jax.Array:
     """Sum over all leading axes of inputs times output gradients."""
-    rows = inputs.reshape(-1, inputs.shape[-1])
+    rows = flat_rows(inputs)
     transpose = jax.linear_transpose(lambda kernel: multiply(rows, kernel), shape)
-    return transpose(doutputs.reshape(-1, doutputs.shape[-1]))[0]
+    return transpose(flat_rows(doutputs))[0]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax
 
+from wm.ops.spread import ways
 from wm.types import Tree
 
 CACHED_ELEMENTS = 2**20
@@ -50,9 +51,10 @@ def in_parts(function: Callable, elements: int) -> Callable:
 def part_of(N: int, elements: int, limit: int) -> int:
     """Rows per part: the largest divisor of N that keeps within `limit` elements.
 
-    N itself off the CPU, where it fits, and where all divisors are too small to pay.
+    N itself off the CPU, where rows are split over devices, where it fits, and where
+    all divisors are too small to pay.
     """
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or ways() > 1:
         return N
     most = max(1, limit // elements)
     if most >= N:

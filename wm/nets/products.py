@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from wm.ops.spread import ways
+
 
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """x `[…, I]` times kernel `[I, O]`, `[…, O]`, in a form whose gradient is fast.
@@ -14,10 +16,11 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     and a tall kernel is turned behind a barrier: its gradient is then computed as
     g^T x and turned afterwards. One core, [15, 1024, 512] times [512, 64]: product
     10 ms, gradient of the kernel 10 ms instead of 32, of both 20 instead of 44
-    (benchmarks/conv.py).
+    (benchmarks/conv.py). Joined axes cannot stay split over devices: there x is taken
+    as it is.
     """
     inputs, outputs = kernel.shape
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or ways() > 1:
         return x @ kernel
     if inputs > outputs:
         kernel = jax.lax.optimization_barrier(kernel.T).T

@@ -7,12 +7,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from wm.train import evaluate
+from wm.train import evaluate, sharding
 from wm.train.drive import Events, drive
 from wm.train.loop import Loop, batched, loop_of
 from wm.train.schedule import Schedule
 from wm.train.seeds import Program, SeedMode, Seeds
+from wm.train.sharding import Layout
 from wm.types import Key
 
 States = Any
@@ -34,8 +36,8 @@ class DeviceRunner:
           seeds: keys and mode.
         """
         self.loop = loop
-        self.env = batched(env)
-        self.eval_env = evaluate.frozen(env)
+        self.env = seeds.shared(batched(env))
+        self.eval_env = seeds.shared(evaluate.frozen(env))
         self.seeds = seeds
         self._programs: dict[Any, Program] = {}
 
@@ -125,7 +127,7 @@ class DeviceRunner:
         states, metrics = list(states), {}
         for seed in np.flatnonzero(due):
             states[seed], out = program.executable(self.env, states[seed])
-            for key, value in jax.device_get(out).items():
+            for key, value in sharding.fetch(out).items():
                 metrics.setdefault(key, np.full(len(states), np.nan))[seed] = value
         return states, metrics
 
@@ -143,6 +145,7 @@ def train_device(
     key: Key,
     log: Callable[[list[dict]], None],
     mode: SeedMode | None = None,
+    mesh: Mesh | Layout | None = None,
 ) -> tuple[DeviceRunner, States]:
     """Train without a run directory: nothing is written.
 
@@ -154,11 +157,14 @@ def train_device(
       key: one key, or `[S]` keys for as many seeds.
       log: called with the rows of every log interval, one dict per seed.
       mode: of the seed axis.
+      mesh: devices, or how many along each axis.
 
     Returns:
       The runner, for evaluation, and the final states.
     """
     keys = key[None] if key.ndim == 0 else key
-    runner = DeviceRunner(loop_of(agent, schedule, buffer), env, Seeds(keys, mode))
+    axis = Seeds(keys, mode, mesh=mesh)
+    sharding.check_batches(axis.mesh, agent.batches(schedule))
+    runner = DeviceRunner(loop_of(agent, schedule, buffer), env, axis)
     states = drive(runner, runner.init(), Events(rows=log))
     return runner, states

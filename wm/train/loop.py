@@ -23,6 +23,7 @@ from wm.envs import statistics
 from wm.envs.batched import Batched, batch
 from wm.errors import UserError
 from wm.nodes import Node
+from wm.ops.spread import spread
 from wm.train.schedule import Schedule
 from wm.types import Key, Metrics, Step, TimeStep, Tree
 
@@ -248,7 +249,8 @@ class Loop:
         key_update, keys = self.update_keys(key)
         batches = {}
         for name, (N, L) in self.update_batches().items():
-            buffer, batches[name] = self.buffer.sample(buffer, keys[name], N, L)
+            buffer, batch = self.buffer.sample(buffer, keys[name], N, L)
+            batches[name] = spread(batch)
         agent, feedback, metrics = self.agent.update(agent, key_update, batches)
         for name in sorted(feedback):
             buffer = self.buffer.write(buffer, feedback[name])

@@ -5,6 +5,9 @@
   construction; states are a list of trees. Equal to single runs bit for bit.
 - `shard`: seeds spread over devices in equal groups, no communication.
 
+On a mesh with a `data` or `model` axis every seed's arrays are split further, in each
+of the modes; see `sharding.py`. Its compiler partitions the program of one device.
+
 XLA runs the calls of one process on one CPU device one after another, however they
 are dispatched; calls from different threads run side by side (measured: two runnable
 threads against one). So `loop` calls from a thread per core there.
@@ -13,6 +16,7 @@ threads against one). So `loop` calls from a thread per core there.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import os
 import time
@@ -21,10 +25,11 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from wm.errors import UserError
-from wm.train.sharding import seed_mesh
+from wm.ops.spread import SEED
+from wm.train import sharding
 from wm.types import Key, Tree
 
 SeedMode = Literal["vmap", "loop", "shard"]
@@ -45,43 +50,65 @@ class Program(NamedTuple):
 class Seeds:
     """Runs functions for all seeds in one of the modes."""
 
-    def __init__(self, keys: Key, mode: SeedMode | None = None, announce=None):
+    def __init__(
+        self,
+        keys: Key,
+        mode: SeedMode | None = None,
+        announce=None,
+        mesh: Mesh | sharding.Layout | None = None,
+    ):
         """Set up for typed keys `[S]`, one per seed.
 
         Args:
           keys: `[S]`.
           mode: default: `default_mode`.
           announce: called with the name and seconds of each program compiled.
+          mesh: or what it should be like; default: one device, of `shard` all.
 
         Raises:
-          UserError: unknown mode, or `shard` where seeds do not divide evenly.
+          UserError: unknown mode, or a mesh that does not fit seeds or devices.
         """
         self.keys = keys
         self.count = keys.shape[0]
-        self.mode: str = mode or default_mode(self.count)
+        mesh = mesh or sharding.Layout()
+        self.mode: str = mode or default_mode(self.count, layout=mesh)
         self.announce: Announce = announce or (lambda name, seconds: None)
         if self.mode not in get_args(SeedMode):
             allowed = ", ".join(get_args(SeedMode))
             raise UserError(f"--seed_mode must be one of {allowed}, got {self.mode}")
         self.inside: dict[str, float] = {}
         """Wall seconds spent inside the executable of each program so far."""
-        self.mesh = seed_mesh(self.count) if self.mode == "shard" else None
+        if isinstance(mesh, sharding.Layout):
+            mesh = sharding.mesh_for(mesh, self.count, self.mode)
+        self.mesh: Mesh | None = mesh
+        alone = mesh is not None and mesh.size == mesh.shape[SEED]
+        self.apart = self.mode == "shard" and alone
+        """Whether devices share nothing: each has seeds of its own."""
         self.pool = None
-        if self.mode == "loop" and self.count > 1 and jax.default_backend() == "cpu":
+        # Never on a mesh: sums over devices must begin in the same order on each.
+        threads = self.mesh is None and jax.default_backend() == "cpu"
+        if self.mode == "loop" and self.count > 1 and threads:
             workers = min(self.count, cores())
             self.pool = concurrent.futures.ThreadPoolExecutor(workers, "wm-seed")
+
+    def shared(self, tree: Tree) -> Tree:
+        """What every seed and device gets whole: an environment, a key."""
+        return tree if self.mesh is None else sharding.place(tree, self._at())
 
     def init(self, name: str, fn: Callable, env: Tree) -> Any:
         """States from `fn(env, key)`, one per seed."""
         if self.mode == "loop":
-            compiled = self._compile(name, jax.jit(fn), env, self.keys[0])
-            states = [compiled(env, self.keys[i]) for i in range(self.count)]
+            keys = [self.shared(self.keys[i]) for i in range(self.count)]
+            options = self._out(jax.eval_shape(fn, env, self.keys[0]))
+            compiled = self._compile(name, jax.jit(fn, **options), env, keys[0])
+            states = [compiled(env, key) for key in keys]
             return jax.block_until_ready(states)
-        lifted = self._lift(fn, 0)
-        keys = self.keys
+        keys, options = self.keys, self._out(jax.eval_shape(fn, env, self.keys[0]))
         if self.mesh is not None:
-            keys = jax.device_put(keys, NamedSharding(self.mesh, PartitionSpec("seed")))
-        compiled = self._compile(name, jax.jit(lifted), env, keys)
+            lead = () if self.mode == "vmap" else (SEED,)
+            keys = sharding.place(keys, self._at(*lead))
+        jitted = jax.jit(self._lift(fn, 0), **options)
+        compiled = self._compile(name, jitted, env, keys)
         return jax.block_until_ready(compiled(env, keys))
 
     def program(
@@ -97,17 +124,16 @@ class Seeds:
           counts: traced i32 arguments after the state.
           donate: whether the states are consumed.
         """
-        donated: dict[str, Any] = {"donate_argnums": 1} if donate else {}
+        options: dict[str, Any] = {"donate_argnums": 1} if donate else {}
+        if self.mesh is not None and not self.apart:
+            kept = jax.tree.map(lambda x: x.sharding, self._first(states))
+            options["out_shardings"] = (kept, self._at()) if donate else self._at()
         zeros = [np.int32(0)] * counts
         start = time.perf_counter()
-        if self.mode == "loop":
-            jitted = jax.jit(fn, **donated)
-            compiled = self._compile(name, jitted, env, states[0], *zeros)
-            run = functools.partial(self._each, compiled, donate)
-        else:
-            jitted = jax.jit(self._lift(fn, counts), **donated)
-            compiled = self._compile(name, jitted, env, states, *zeros)
-            run = functools.partial(self._at_once, compiled, donate)
+        one = self.mode == "loop"
+        jitted = jax.jit(fn if one else self._lift(fn, counts), **options)
+        compiled = self._compile(name, jitted, env, self._first(states), *zeros)
+        run = functools.partial(self._each if one else self._at_once, compiled, donate)
         seconds = time.perf_counter() - start
         return Program(functools.partial(self._timed, name, run), compiled, seconds)
 
@@ -130,7 +156,9 @@ class Seeds:
         """The state of one seed, without the seed axis, in host memory where it has
         to be taken out of all seeds': a second replay may not fit on the device."""
         if self.mode == "loop":
-            return states[seed]
+            return states[seed] if self.mesh is None else sharding.fetch(states[seed])
+        if jax.process_count() > 1:
+            return sharding.fetch(self._taken(states, seed))
 
         def one(leaf):
             part = leaf[seed]
@@ -149,19 +177,48 @@ class Seeds:
 
     def join(self, parts: Sequence[Tree]) -> Any:
         """States in this object's form from one tree per seed; consumes the list."""
+        at = self._shardings(parts[0])
         if self.mode == "loop":
-            return [jax.tree.map(own, part) for part in parts]
+            if at is None:
+                return [jax.tree.map(own, part) for part in parts]
+            return [sharding.place(part, at) for part in parts]
         stacked = jax.tree.map(lambda *x: stack(x), *parts)
+        return stacked if at is None else sharding.place(stacked, at)
+
+    def _first(self, states: Any) -> Any:
+        """What a program takes: all states, in turn only one."""
+        return states[0] if self.mode == "loop" else states
+
+    def _at(self, *axes: str) -> NamedSharding:
+        assert self.mesh is not None
+        return NamedSharding(self.mesh, PartitionSpec(*axes))
+
+    def _shardings(self, shapes: Tree) -> Any:
+        """Of states whose seeds have these shapes; None without a mesh."""
         if self.mesh is None:
-            return stacked
-        return jax.device_put(stacked, NamedSharding(self.mesh, PartitionSpec("seed")))
+            return None
+        lead = {"loop": (), "vmap": (None,), "shard": (SEED,)}[self.mode]
+        return sharding.shardings(shapes, self.mesh, lead)
+
+    def _out(self, shapes: Tree) -> dict[str, Any]:
+        """Options of a jit that returns states of these shapes."""
+        at = self._shardings(shapes)
+        return {} if at is None else {"out_shardings": at}
+
+    def _taken(self, states: Tree, seed: int) -> Tree:
+        """One seed's state, spread over the devices of all processes."""
+        at = sharding.shardings(self.shapes(states), self._at().mesh)
+        take = lambda tree: jax.tree.map(lambda leaf: leaf[seed], tree)
+        return jax.jit(take, out_shardings=at)(states)
 
     def _lift(self, fn: Callable, counts: int) -> Callable:
         """`fn` over a leading seed axis of its second argument and its result."""
-        lifted = jax.vmap(fn, in_axes=(None, 0, *[None] * counts))
-        if self.mesh is None:
+        axis = SEED if self.mode == "shard" and not self.apart else None
+        axes = (None, 0, *[None] * counts)
+        lifted = jax.vmap(fn, in_axes=axes, spmd_axis_name=axis)
+        if not self.apart:
             return lifted
-        shared, split = PartitionSpec(), PartitionSpec("seed")
+        shared, split = PartitionSpec(), PartitionSpec(SEED)
         return jax.shard_map(
             lifted,
             mesh=self.mesh,
@@ -172,7 +229,8 @@ class Seeds:
 
     def _compile(self, name: str, jitted: Any, *args: Any) -> Any:
         start = time.perf_counter()
-        compiled = jitted.lower(*args).compile()
+        with contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh):
+            compiled = jitted.lower(*args).compile()
         self.announce(name, time.perf_counter() - start)
         return compiled
 
@@ -208,18 +266,29 @@ class Seeds:
         values = [np.int32(max(count)) for count in counts]
         out = compiled(env, states, *values)
         if not donate:
-            return jax.device_get(out)
+            return sharding.fetch(out)
         states, out = out
-        return states, jax.device_get(out)
+        return states, sharding.fetch(out)
 
 
-def default_mode(count: int, platform: str | None = None) -> SeedMode:
-    """The fastest known mode of a platform.
+def default_mode(
+    count: int,
+    platform: str | None = None,
+    layout: Mesh | sharding.Layout = sharding.Layout(),  # noqa: B008 (it is frozen)
+) -> SeedMode:
+    """The fastest known mode of a platform, or the one that a mesh asks for.
 
     On CPU `loop`: `vmap` turns products of a batch with weights into batched products,
     which lose as soon as one seed fills a core. On accelerators one seed leaves the
     device idle: `vmap`, or `shard` where there is a device for every group of seeds.
+    Where
+    devices share the work of one seed, `loop`.
     """
+    asked = layout.shape[SEED] if isinstance(layout, Mesh) else layout.seed
+    if (asked or 1) > 1:
+        return "shard"
+    if layout != sharding.Layout():
+        return "loop"
     platform = platform or jax.default_backend()
     if platform == "cpu" or count == 1:
         return "loop"
