@@ -69,6 +69,9 @@ def run(words: list[str]) -> int:
     if "--help" in rest or "-h" in rest:
         return _help(system, load(system, entry).Config, wanted, _peek(rest, "preset"))
     cli_cache.enable()
+    from wm.train import distributed
+
+    distributed.begin()  # before anything that an import may put on a device
     agent_class = load(system, entry)
     values = _read(system, agent_class.Config, rest, wanted)
     return _train(system, agent_class, values, ["wm", "train", *words])
@@ -76,7 +79,9 @@ def run(words: list[str]) -> int:
 
 def _train(system: str, agent_class: Any, values: dict, command: list[str]) -> int:
     from wm.presets import compose
+    from wm.train import distributed
     from wm.train.run import train
+    from wm.train.sharding import Layout
 
     chosen = replace(Run(env=""), _group(values, ""), "run")
     _check_run(chosen)
@@ -98,6 +103,7 @@ def _train(system: str, agent_class: Any, values: dict, command: list[str]) -> i
         seed=chosen.seed,
         out=chosen.out or _folder(system, chosen.env),
         seed_mode=chosen.seed_mode,
+        mesh=replace(Layout(), _group(values, "mesh"), "mesh"),
         about={
             "system": system,
             "env_options": env_values,
@@ -105,7 +111,7 @@ def _train(system: str, agent_class: Any, values: dict, command: list[str]) -> i
             "command": command,
         },
     )
-    return _report(outcome.path)
+    return _report(outcome.path) if distributed.chief() else 0
 
 
 def _report(path: Any) -> int:
@@ -244,9 +250,11 @@ def _read(system: str, config_class: type, rest: list[str], env: str) -> dict[st
 
 def _known(config_class: type) -> dict[str, Option]:
     from wm.train.schedule import Schedule
+    from wm.train.sharding import Layout
 
     return {
         **options(Run),
+        **options(Layout, "mesh."),
         **options(config_class, "agent."),
         **options(Schedule, "train."),
     }
@@ -283,11 +291,13 @@ def _help(system: str, config_class: type, env: str, preset_name: str) -> int:
 
     from wm.presets import compose, of
     from wm.train.schedule import Schedule
+    from wm.train.sharding import Layout
 
     preset = compose(system, preset_name)
     fields: list[Any] = [
         ("agent", config_class, settings(config_class, preset.agent, {})),
         ("train", Schedule, replace(Schedule(), preset.schedule, "train")),
+        ("mesh", Layout, Layout()),
     ]
     if env:
         group = dataclasses.make_dataclass("Environment", _help_fields(env, preset.env))

@@ -1,6 +1,6 @@
 """Checks that need several devices; run by test_mesh.py in a process that has eight.
 
-    python -m tests.train.many_devices NAME …
+python -m tests.train.many_devices NAME …
 """
 
 from __future__ import annotations
@@ -81,22 +81,39 @@ def worst(a, b):
         for x, y in zip(leaves(a), leaves(b), strict=True)
     )
 
+
 if __name__ == "__main__":
     import time
+
     for system in sys.argv[1:]:
-        t=time.time()
+        t = time.time()
         for layout in (Layout(data=8),):
             ours, alone = runner_of(system, layout), runner_of(system)
             states, report = trained(ours)
-            print(system, "mesh", time.time()-t); t=time.time()
+            print(system, "mesh", time.time() - t)
+            t = time.time()
             expected, other = trained(alone)
-            print("alone", time.time()-t); t=time.time()
+            print("alone", time.time() - t)
+            t = time.time()
             print({k: (float(report[k][0]), float(other[k][0])) for k in report})
-            s=ours.seeds.pick(states,0); e=expected[0]
-            print(worst(s.agent,e.agent), worst(s.timestep,e.timestep),worst(s.buffer,e.buffer))
-            print(ours.program("train",None,states,2).executable.memory_analysis())
+            s = ours.seeds.pick(states, 0)
+            e = expected[0]
+            print(
+                worst(s.agent, e.agent),
+                worst(s.timestep, e.timestep),
+                worst(s.buffer, e.buffer),
+            )
+            print(ours.program("train", None, states, 2).executable.memory_analysis())
             import re, collections
-            text=ours.program("train",None,states,2).executable.as_text()
-            open(f"/tmp/hlo_{system}.txt","w").write(text)
-            print(collections.Counter(re.findall(r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(",text)))
+
+            text = ours.program("train", None, states, 2).executable.as_text()
+            open(f"/tmp/hlo_{system}.txt", "w").write(text)
+            print(
+                collections.Counter(
+                    re.findall(
+                        r"(all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(",
+                        text,
+                    )
+                )
+            )
             print(jax.tree.leaves(states[0].buffer)[0].sharding.spec)

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from wm.errors import RunError
+from wm.train import distributed
 from wm.types import Tree
 
 FORMAT = 1
@@ -188,7 +189,7 @@ def write_item(folder: Path, tree: Tree) -> list[dict[str, Any]]:
         if array.size:
             arrays[f"{number:05d}"] = array
     if arrays:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with _checkpointer() as checkpointer:
             checkpointer.save(folder, args=ocp.args.PyTreeSave(arrays))
     return entries
 
@@ -221,7 +222,7 @@ def read_item(folder: Path, target: Tree, entries: list[dict[str, Any]]) -> Tree
     if wanted:
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(np.ndarray), wanted)
         try:
-            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            with _checkpointer() as checkpointer:
                 arguments = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy)
                 arrays = checkpointer.restore(folder, args=arguments)
         except Exception as error:  # orbax and tensorstore raise all kinds
@@ -268,6 +269,14 @@ def plain_shape(leaf: Any) -> tuple[tuple[int, ...], np.dtype]:
 def checksum(array: np.ndarray) -> int:
     """CRC of the bytes."""
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def _checkpointer() -> Any:
+    """Of this process alone: one writes, and every one reads by itself."""
+    import orbax.checkpoint as ocp
+
+    alone = distributed.unshared()
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**alone), **alone)
 
 
 def _typed(array: np.ndarray, entry: dict[str, Any]) -> Any:

@@ -164,7 +164,8 @@ def train_device(
     """
     keys = key[None] if key.ndim == 0 else key
     axis = Seeds(keys, mode, mesh=mesh)
-    sharding.check_batches(axis.mesh, agent.batches(schedule))
-    runner = DeviceRunner(loop_of(agent, schedule, buffer), env, axis)
+    loop = loop_of(agent, schedule, buffer)
+    sharding.check(axis.mesh, loop.update_batches())
+    runner = DeviceRunner(loop, env, axis)
     states = drive(runner, runner.init(), Events(rows=log))
     return runner, states

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
+from wm.ops.spread import DATA, SEED
 from wm.train import memory
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, cores
@@ -56,7 +58,8 @@ def agent(name: str, preset: str, shapes: Any, seeds: Seeds) -> str:
     text = f"{name} ({preset}): {size}" if preset else f"{name}: {size}"
     if seeds.count == 1:
         return text
-    shared = SHARED[seeds.mode].format(len(jax.devices()))
+    groups = 1 if seeds.mesh is None else seeds.mesh.shape[SEED]
+    shared = SHARED[seeds.mode].format(groups)
     if seeds.pool is not None:
         shared += f" on {counted(cores(), 'core')}"
     return f"{text} × {seeds.count} seeds, {shared}"
@@ -68,12 +71,26 @@ def schedule(plan: Schedule, steps: int, updates: int) -> str:
     return f"{plan.total:,} steps; {made} after every {steps} × {plan.envs} steps"
 
 
-def occupied(need: memory.Need, plan: Schedule) -> str:
-    """`replay 41 MB, learner 14 MB, of 23.1 GB free`."""
+def mesh(axes: Mesh, plan: Schedule) -> str:
+    """`seed 1 × data 8 × model 1: 8 of 8 devices (cpu), 2 processes`."""
+    text = " × ".join(f"{name} {size}" for name, size in axes.shape.items())
+    kind = jax.devices()[0].device_kind
+    text += f": {axes.size} of {counted(len(jax.devices()), 'device')} ({kind})"
+    if jax.process_count() > 1:
+        text += f" in {jax.process_count()} processes"
+    if plan.envs % axes.shape[DATA]:
+        text += f"; {counted(plan.envs, 'environment')} and the replay whole on each"
+    return text
+
+
+def occupied(need: memory.Need, plan: Schedule, each: bool = False) -> str:
+    """`replay 41 MB, learner 14 MB, of 23.1 GB free`; per device where `each`."""
     size, kept, total = memory.megabytes, plan.replay, plan.total
     newest = f" (the newest {kept:,} of {total:,} steps)" if kept < total else ""
     free = f", of {size(need.free)} free" if need.free else ""
-    return f"replay {size(need.replay)}{newest}, learner {size(need.learner)}{free}"
+    where = " on each device" if each else ""
+    learner = f"learner {size(need.learner)}{where}"
+    return f"replay {size(need.replay)}{newest}, {learner}{free}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from wm.errors import RunError
+from wm.ops.spread import SEED
+from wm.train import sharding
 from wm.types import Tree
 
 
 class Need(NamedTuple):
-    """Bytes over all seeds."""
+    """Bytes over all seeds of a device."""
 
     replay: int
     learner: int
@@ -34,17 +37,27 @@ def size_bytes(tree: Tree) -> int:
     return sum(size(leaf) for leaf in jax.tree.leaves(tree))
 
 
-def need(shapes: Any, seeds: int, replay_on_host: bool = False) -> Need:
-    """What `seeds` states of these shapes occupy, temporaries aside.
+def need(
+    shapes: Any, seeds: int, replay_on_host: bool = False, mesh: Mesh | None = None
+) -> Need:
+    """What `seeds` states of these shapes occupy on each device, temporaries aside.
 
     Args:
       shapes: `TrainState` of one seed, arrays or shapes.
-      seeds: how many share the device.
+      seeds: of the run.
       replay_on_host: whether replay is kept in the machine's memory.
+      mesh: of the run, if it has one.
     """
+    sharing = 1
+    if mesh is not None:
+        shapes = sharding.local_shapes(shapes, mesh)
+        seeds //= mesh.shape[SEED]
+        sharing = len(mesh.local_devices)
     replay, whole = size_bytes(shapes.buffer), size_bytes(shapes)
     host_free = machine_bytes() if replay_on_host else None
-    return Need(seeds * replay, seeds * (whole - replay), free_bytes(), host_free)
+    return Need(
+        seeds * replay, seeds * (whole - replay), free_bytes(sharing), host_free
+    )
 
 
 def check(need: Need, capacity: int) -> None:
@@ -74,15 +87,16 @@ def check(need: Need, capacity: int) -> None:
     )
 
 
-def free_bytes() -> int | None:
-    """Free bytes of the first device; on CPU those of the machine."""
-    device = jax.devices()[0]
+def free_bytes(sharing: int = 1) -> int | None:
+    """Free bytes of a device; on CPU those of the machine by the devices in use."""
+    device = jax.local_devices()[0]
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         if "bytes_limit" not in stats:
             return None
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return machine_bytes()
+    free = machine_bytes()
+    return None if free is None else free // sharing
 
 
 def machine_bytes() -> int | None:

@@ -20,7 +20,17 @@ import jax
 import numpy as np
 
 from wm.errors import RunError, Stopped, UserError
-from wm.train import checks, evaluate, introduce, log, memory, recipes, rundir
+from wm.train import (
+    checks,
+    distributed,
+    evaluate,
+    introduce,
+    log,
+    memory,
+    recipes,
+    rundir,
+    sharding,
+)
 from wm.train.checkpoint import Checkpoints
 from wm.train.device import DeviceRunner
 from wm.train.drive import Events, Interrupted, Marks, drive
@@ -43,6 +53,7 @@ def train(
     out: str | Path | None = None,
     buffer: Any = None,
     seed_mode: SeedMode | None = None,
+    mesh: sharding.Layout | None = None,
     about: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -59,6 +70,7 @@ def train(
       out: run directory; a temporary one if None.
       buffer: in place of the agent's own.
       seed_mode: how seeds share the machine.
+      mesh: devices along each axis.
       about: for config.json: `system`, `env_options`, `preset`, `command`.
       quiet: print nothing.
 
@@ -76,10 +88,10 @@ def train(
     checks.seeds(seed, seeds)
     checks.environment(env)
     if out is None:
-        out = tempfile.mkdtemp(prefix="wm-")
-    session = Session(
-        agent, env, schedule, seeds, seed, Path(out), buffer, seed_mode, about, quiet
-    )
+        out = distributed.same(tempfile.mkdtemp(prefix="wm-"))
+    parts = agent, env, schedule, seeds, seed, Path(out), buffer, seed_mode, mesh
+    with distributed.together():
+        session = Session(*parts, about, quiet)
     session.run()
     return Run(Path(out), session.agent, session.env)
 
@@ -104,7 +116,7 @@ class Session:
     """One call of `train`: the run directory, the programs, the terminal."""
 
     def __init__(
-        self, agent, env, schedule, seeds, seed, out, buffer, seed_mode, about, quiet
+        self, agent, env, schedule, seeds, seed, out, buffer, mode, mesh, about, quiet
     ):
         """Check everything that can be checked before anything is compiled.
 
@@ -112,26 +124,31 @@ class Session:
           UserError: as `train`.
           RunError: as `train`.
         """
-        self.agent, self.schedule, self.seed, self.out = agent, schedule, seed, out
-        self.display = log.Display(schedule.total, quiet=quiet)
+        self.agent, self.schedule, self.seed = agent, schedule, seed
+        self.out = distributed.own_folder(out)
+        self.display = log.Display(
+            schedule.total, quiet=quiet or not distributed.chief()
+        )
         self.compiling = 0.0
         self.numbers = [seed + i for i in range(seeds)]
-        self.axis = Seeds(seed_keys(seed, seeds), seed_mode, self._compiled)
+        self.axis = Seeds(seed_keys(seed, seeds), mode, self._compiled, mesh)
         loop = loop_of(agent, schedule, buffer)
+        on_host = schedule.replay_tier == "host"
+        away = on_host or is_host(env)
+        sharding.check(self.axis.mesh, loop.update_batches(), mesh, away)
         self.env = env
         self.runner = self._runner(loop, env)
         checks.match(agent, self.env)
         prefill = loop.prefill_chunks * loop.chunk[0] * schedule.envs
         checks.budget(schedule, loop.chunk, prefill)
         self.shapes = self.runner.shapes()
-        on_host = schedule.replay_tier == "host"
-        devices = 1 if self.axis.mesh is None else self.axis.mesh.size
-        need = memory.need(self.shapes, seeds // devices, on_host)
+        need = memory.need(self.shapes, seeds, on_host, self.axis.mesh)
         memory.check(need, schedule.replay)
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
-        self.continued = rundir.prepare(out, self.config)
+        self.continued = rundir.prepare(self.out, self.config)
         self._introduce(need)
-        self.checkpoints = Checkpoints(out / "checkpoints", schedule.keep_checkpoints)
+        kept, chief = schedule.keep_checkpoints, distributed.chief()
+        self.checkpoints = Checkpoints(out / "checkpoints", kept, sweep=chief)
         self.stop, self.written = False, 0
 
     def _runner(self, loop: Loop, env: Any) -> Any:
@@ -158,15 +175,17 @@ class Session:
         Raises:
           Stopped: a signal stopped it before.
         """
-        states, marks = self._states()
-        # Only now: a run that cannot be continued stays as it was.
-        rundir.extend(self.out, self.schedule)
+        with distributed.together():
+            states, marks = self._states()
+            # Only now: a run that cannot be continued stays as it was.
+            rundir.extend(self.out, self.schedule)
+        distributed.agree("checkpoints", marks.saved)
         events = Events(
             rows=self._rows,
             progress=self._progress,
             evaluate=self._evaluate,
             save=self._save,
-            stop=lambda: self.stop,
+            stop=lambda: distributed.anywhere(self.stop),
         )
         begin = time.perf_counter()
         try:
@@ -262,7 +281,11 @@ class Session:
             for i, number in enumerate(self.numbers)
             for item in parts(self.runner.saved(states, i), number)
         )
-        self.checkpoints.save(int(report["step"].min()), items, notes)
+        with distributed.together():
+            if distributed.chief():
+                self.checkpoints.save(int(report["step"].min()), items, notes)
+            for _ in items:  # elsewhere they are made too: it takes all processes
+                pass
         self.clock.add("save", time.perf_counter() - begin)
 
     def _compiled(self, name: str, seconds: float) -> None:
@@ -276,7 +299,10 @@ class Session:
         say("agent", introduce.agent(name, preset, self.shapes, self.axis))
         chunk = self.runner.loop.chunk
         say("schedule", introduce.schedule(self.schedule, *chunk))
-        say("memory", introduce.occupied(need, self.schedule))
+        if self.axis.mesh is not None:
+            say("mesh", introduce.mesh(self.axis.mesh, self.schedule))
+        each = self.axis.mesh is not None
+        say("memory", introduce.occupied(need, self.schedule, each))
 
     def _conclude(self, seconds: float) -> None:
         scores = Run(self.out, self.agent, self.env).scores

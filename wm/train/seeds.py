@@ -281,11 +281,10 @@ def default_mode(
     On CPU `loop`: `vmap` turns products of a batch with weights into batched products,
     which lose as soon as one seed fills a core. On accelerators one seed leaves the
     device idle: `vmap`, or `shard` where there is a device for every group of seeds.
-    Where
-    devices share the work of one seed, `loop`.
+    Where devices share the work of one seed, `loop`.
     """
-    asked = layout.shape[SEED] if isinstance(layout, Mesh) else layout.seed
-    if (asked or 1) > 1:
+    given = isinstance(layout, sharding.Layout)
+    if ((layout.seed if given else layout.shape[SEED]) or 1) > 1:
         return "shard"
     if layout != sharding.Layout():
         return "loop"

@@ -28,18 +28,20 @@ from wm.types import Tree
 Rules = tuple[tuple[str, P], ...]
 """(pattern searched for in a path like `agent/params/model/core/up/kernel`, axes)."""
 
-OUT_OF = r"(^|/)(query|key|value|qkv|up|gate|expand|hidden\w*|layer\w*)/kernel$"
-INTO = r"(^|/)(out|output|down|project|contract)/kernel$"
+WIDEN = r"(^|/)(query|key|value|qkv|up|gate|expand|deter|stoch|action|layer\d*[02468])/"
+NARROW = r"(^|/)(output|down|project|layer\d*[13579])/"
 RULES: Rules = (
-    (OUT_OF, P(None, MODEL)),
-    (OUT_OF.replace("kernel", "bias"), P(MODEL)),
-    (INTO, P(MODEL, None)),
+    (r"(^|/)core/(hidden\d+|gates)/kernel$", P(MODEL)),
+    (WIDEN + "kernel$", P(None, MODEL)),
+    (WIDEN + "bias$", P(MODEL)),
+    (NARROW + "kernel$", P(MODEL, None)),
     (r"(^|/)embedding$", P(None, MODEL)),
 )
 """Kernels that widen are split by outputs and those that narrow by inputs, so that a
-pair of them costs one sum over devices (Shoeybi et al. 2019, "Megatron-LM", section 3).
-The first that matches wins; a size that the axis does not divide stays whole. Moments
-of the optimizer have the paths of their parameters and are split alike."""
+pair of them costs one sum over devices (Shoeybi et al. 2019, "Megatron-LM", section 3);
+block-diagonal ones by blocks. The first that matches wins; a size that the axis does
+not divide stays whole. Moments of the optimizer have the paths of their parameters and
+are split alike."""
 
 ROWS = re.compile(r"^(env|timestep|carry|stats|buffer)(/|$)")
 """Parts of a `TrainState` whose arrays may lead with the environment axis."""
@@ -126,12 +128,28 @@ def mesh_for(layout: Layout, seeds: int, mode: str) -> Mesh | None:
     return mesh(groups, data, layout.model)
 
 
-def check_batches(mesh: Mesh | None, batches: dict[str, tuple[int, int]]) -> None:
-    """Batches must divide along `data`.
+def check(
+    mesh: Mesh | None,
+    batches: dict[str, tuple[int, int]],
+    layout: Layout | None = None,
+    on_host: bool = False,
+) -> None:
+    """What a mesh can do nothing with.
+
+    Args:
+      mesh: of the run.
+      batches: name to (N, L) of what an update gets.
+      layout: what was asked for.
+      on_host: whether environment or replay are not on the device.
 
     Raises:
-      UserError: one does not.
+      UserError: they are not, or a batch does not divide.
     """
+    asked = jax.process_count() > 1 or layout not in (None, Layout())
+    if on_host and asked:
+        raise UserError(
+            "--mesh.* and several processes need environment and replay on the device"
+        )
     size = 1 if mesh is None else mesh.shape[DATA]
     for name, (N, _) in batches.items():
         if N % size:
