@@ -6,6 +6,7 @@ import pytest
 from tests.data.streams import counting_steps, example, filled, jitted, last_of, stamps
 from wm.data.replay import Replay
 from wm.data.ring import holds
+from wm.errors import UserError
 from wm.types import Feedback, Index
 
 ROWS = 3
@@ -269,3 +270,39 @@ def test_vmap_over_seeds_equals_a_loop():
             alone,
             together,
         )
+
+
+def test_parts_of_the_rows_give_parts_of_every_batch():
+    """As if each part were a replay of its own with a queue of its own."""
+    whole = jitted(Replay(capacity=4 * 12, length=3, parts=2))
+    half = jitted(Replay(capacity=2 * 12, length=3))
+    state, own = filled(whole, 4, 7), filled(half, 2, 7)
+    owns = [own, own]
+    for number in range(3):  # queued windows of every row, then uniform ones
+        key = jax.random.key(number)
+        state, batch = whole.sample(state, key, 8, 3)
+        row, time = stamps(batch)
+        for i, part_key in enumerate(jax.random.split(key, 2)):
+            owns[i], wanted = half.sample(owns[i], part_key, 4, 3)
+            part = slice(4 * i, 4 * i + 4)
+            np.testing.assert_array_equal(row[part], wanted.index.row + 2 * i)
+            np.testing.assert_array_equal(time[part], wanted.index.time)
+            np.testing.assert_allclose(2 * batch.probability[part], wanted.probability)
+        np.testing.assert_array_equal(batch.index.row, row)
+    value = 0.5 + jnp.arange(24.0).reshape(8, 3)
+    feedback = Feedback(batch.index, {"value": value}, batch.index.time > 0)
+    plain = jitted(Replay(capacity=4 * 12, length=3))
+    after, wanted = whole.write(state, feedback), plain.write(state, feedback)
+    jax.tree.map(np.testing.assert_array_equal, after, wanted)
+
+
+def test_parts_must_divide_rows_and_batches():
+    replay = Replay(capacity=48, length=3, parts=3)
+    with pytest.raises(
+        UserError, match=r"replay_parts 3 does not divide --train\.envs"
+    ):
+        replay.init(example(4))
+    with pytest.raises(UserError, match=r"does not divide --train\.batch_size 8"):
+        replay.sample(replay.init(example(3)), jax.random.key(0), 8, 3)
+    with pytest.raises(ValueError, match="parts must be at least 1"):
+        Replay(capacity=48, length=3, parts=0)

@@ -50,6 +50,7 @@ class PPO(OnPolicyAgent):
         batches = on_policy.newest(schedule)
         rows, L = batches["newest"]
         ppo.check_parts(self.config, rows * (L - 1), "--train.envs x --train.chunk")
+        ppo.check_shuffle(self.config, rows, L - 1)
         return batches
 
     def update(

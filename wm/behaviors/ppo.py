@@ -19,7 +19,7 @@ from wm.errors import UserError
 from wm.nets.tower import Inputs
 from wm.ops.returns import gae
 from wm.ops.spread import spread
-from wm.ops.trees import flatten_batch
+from wm.ops.trees import flatten_batch, swap_time
 from wm.types import Batch, Key, Metrics, Tree
 
 METRICS = (
@@ -55,12 +55,15 @@ class PPOConfig(OnPolicyConfig):
     """Parts per pass, one optimizer step each (rejax 5; cleanrl 4)."""
     normalize_advantage: bool = True
     """Standardise advantages per minibatch."""
+    shuffle_parts: int = 1
+    """Parts of the environments that are shuffled on their own and give an equal part
+    of every minibatch: where --mesh.data divides it, devices exchange no steps (1)."""
 
     def __post_init__(self):
         super().__post_init__()
         self.require("trace", 0 <= self.trace <= 1, "in [0, 1]")
         self.require("clip", self.clip >= 0, "at least 0")
-        for name in ("epochs", "minibatches"):
+        for name in ("epochs", "minibatches", "shuffle_parts"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
 
 
@@ -90,7 +93,6 @@ class PPO:
         """`epochs` passes over `batch` `[B, T + 1]` in `minibatches` steps each."""
         moments, experience = self.nets.experience(state.moments, batch)
         samples, explained = self.samples(state.params, experience)
-        count = samples.mask.shape[0]
 
         def step(learner, inputs):
             key, part = inputs
@@ -105,9 +107,7 @@ class PPO:
 
         def epoch(learner, key):
             key_order, key_steps = jax.random.split(key)
-            order = jax.random.permutation(key_order, count)
-            order = order.reshape(self.config.minibatches, -1)
-            parts = jax.tree.map(lambda x: x[order], samples)
+            parts = self.shuffled(key_order, samples)
             keys = jax.random.split(key_steps, self.config.minibatches)
             return jax.lax.scan(step, learner, (keys, parts))
 
@@ -117,6 +117,25 @@ class PPO:
         metrics = jax.tree.map(jnp.mean, metrics)
         metrics["behavior/explained_variance"] = explained
         return State(params, optimizer, moments), metrics
+
+    def shuffled(self, key: Key, samples: Samples) -> Samples:
+        """Leaves `[minibatches, N / minibatches, …]` of `[N, …]`, in random order."""
+        count, config = samples.mask.shape[0], self.config
+        parts, minibatches = config.shuffle_parts, config.minibatches
+        if parts == 1:
+            order = jax.random.permutation(key, count).reshape(minibatches, -1)
+            return jax.tree.map(lambda x: x[order], samples)
+        orders = jax.vmap(jax.random.permutation, (0, None))(
+            jax.random.split(key, parts), count // parts
+        )
+
+        def one(x):
+            x = x.reshape(parts, -1, *x.shape[1:])
+            x = jax.vmap(lambda part, order: part[order])(x, orders)
+            x = x.reshape(parts, minibatches, -1, *x.shape[2:])
+            return jnp.swapaxes(x, 0, 1).reshape(minibatches, -1, *x.shape[3:])
+
+        return jax.tree.map(one, samples)
 
     def samples(self, params: Tree, data: Experience) -> tuple[Samples, jax.Array]:
         """Single steps with advantages, and how well values predict the returns."""
@@ -137,6 +156,8 @@ class PPO:
         explained = losses.explained_variance(
             value[:-1], value[:-1] + advantage, data.mask
         )
+        if self.config.shuffle_parts > 1:  # environments lead, so that they can part
+            samples = swap_time(samples)
         return flatten_batch(samples), explained
 
     def loss(self, params: Tree, key: Key, data: Samples) -> tuple[jax.Array, Metrics]:
@@ -190,4 +211,18 @@ def check_parts(
         raise UserError(
             f"{option} must divide the {steps} steps of an update "
             f"({sizes}), got {config.minibatches}"
+        )
+
+
+def check_shuffle(config: PPOConfig, rows: int, steps: int) -> None:
+    """Equal parts of the environments, each of which gives to every minibatch.
+
+    Raises:
+      UserError: they do not divide.
+    """
+    parts = config.shuffle_parts
+    if rows % parts or rows // parts * steps % config.minibatches:
+        raise UserError(
+            f"--agent.shuffle_parts {parts} must divide --train.envs {rows}, and the "
+            f"steps of a part into --agent.minibatches {config.minibatches}"
         )

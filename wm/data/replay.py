@@ -46,9 +46,14 @@ class Replay:
     """Steps per queued window; samples of other lengths are all uniform."""
     newest_first: bool = True
     """Whether the queue is served before uniform windows."""
+    parts: int = 1
+    """Equal parts of the rows that give equal parts of every batch: devices between
+    which the parts are split draw and write without sending anything."""
 
     def __post_init__(self):
         check_capacity(self.capacity, self.length)
+        if self.parts < 1:
+            raise ValueError(f"parts must be at least 1, got {self.parts}")
 
     def init(self, example: Step) -> ReplayState:
         """Empty storage.
@@ -57,8 +62,10 @@ class Replay:
           example: one step of every row, `[rows, …]` arrays or their shapes.
 
         Raises:
-          ValueError: `capacity` leaves less than `length` slots per row.
+          UserError: `capacity` leaves less than `length` slots per row, or rows do not
+            divide into `parts`.
         """
+        check_parts(self.parts, example.timestep.reward.shape[0], "--train.envs")
         slots = slots_per_row(self.capacity, self.length, example)
         return ReplayState(
             ring=ring_lib.empty(example, slots), served=jnp.zeros((), jnp.int32)
@@ -91,6 +98,30 @@ class Replay:
         Returns:
           The state with the queue advanced, and `Batch` `[N, L, …]`.
         """
+        if self.parts == 1:
+            return self._sample(state, key, N, L)
+        check_parts(self.parts, N, "--train.batch_size")
+        ring, parts = state.ring, self.parts
+
+        def one(columns, key):
+            part = state.replace(ring=ring.replace(columns=columns))
+            part, batch = self._sample(part, key, N // parts, L)
+            return part.served, batch
+
+        # All rows grow together, so every part's queue is as long.
+        columns = ring_lib.split_rows(ring.columns, parts)
+        keys = jax.random.split(key, parts)
+        served, batch = jax.vmap(one, out_axes=(None, 0))(columns, keys)
+        first = ring.rows // parts * jnp.arange(parts)[:, None, None]
+        index = batch.index._replace(row=batch.index.row + first)
+        probability = batch.probability / parts
+        batch = batch._replace(index=index, probability=probability)
+        return state.replace(served=served), ring_lib.joined_rows(batch)
+
+    def _sample(
+        self, state: ReplayState, key: Key, N: int, L: int
+    ) -> tuple[ReplayState, Batch]:
+        """`sample` from one part."""
         ring = state.ring
         row, start, probability = draw_uniform(ring, key, N, L)
         served = state.served
@@ -115,7 +146,11 @@ class Replay:
 
     def write(self, state: ReplayState, feedback: Feedback) -> ReplayState:
         """Replace stored extras; see `ring.write` for who wins and what is dropped."""
-        return state.replace(ring=ring_lib.write(state.ring, feedback))
+        if self.parts == 1:
+            return state.replace(ring=ring_lib.write(state.ring, feedback))
+        return state.replace(
+            ring=ring_lib.write_parts(state.ring, feedback, self.parts)
+        )
 
     def read(self, state: ReplayState, index: Index) -> Batch:
         """The steps at `index` `[N, L]`, whatever lies there now; see `holds`."""
@@ -148,6 +183,18 @@ def check_capacity(capacity: int, length: int) -> None:
         raise UserError(
             f"a replay of {capacity:,} steps holds no sequence of {length}: raise "
             "--train.replay"
+        )
+
+
+def check_parts(parts: int, count: int, option: str) -> None:
+    """Equal parts.
+
+    Raises:
+      UserError: they do not divide.
+    """
+    if count % parts:
+        raise UserError(
+            f"--train.replay_parts {parts} does not divide {option} {count}"
         )
 
 
@@ -197,7 +244,5 @@ def newest(ring: Ring, W: int) -> Batch:
     """The newest W steps of every row."""
     if not 1 <= W <= ring.slots:
         raise ValueError(f"W must be in 1..{ring.slots} (slots per row), got {W}")
-    row = jnp.arange(ring.rows)
-    start = jnp.broadcast_to(ring.count - W, (ring.rows,))
-    index = ring_lib.windows(ring, row, start, W)
-    return ring_lib.read(ring, index, jnp.ones(ring.rows, jnp.float32))
+    time = ring.count - W + jnp.arange(W)
+    return ring_lib.read_rows(ring, jnp.broadcast_to(time, (ring.rows, W)))

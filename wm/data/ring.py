@@ -129,9 +129,24 @@ def read(ring: Ring, index: Index, probability: jax.Array) -> Batch:
     truncation. Times that are not stored any more read what replaced them; see `holds`.
     """
     slot = index.time % ring.slots
-    steps = unpack_all(
-        ring, lambda column: column[index.row, slot], jax.tree.leaves(ring.columns)
-    )
+    return _read(ring, index, probability, lambda column: column[index.row, slot])
+
+
+def read_rows(ring: Ring, time: jax.Array) -> Batch:
+    """The steps at `time` `[rows, L]` of every row, as `read` gives them.
+
+    Rows stay where they are: on a mesh nothing is sent.
+    """
+    row = jnp.arange(ring.rows)[:, None]
+    index = Index(jnp.broadcast_to(row, time.shape), time)
+    slot = time % ring.slots
+    take = jax.vmap(lambda column, slot: column[slot])
+    ones = jnp.ones(ring.rows, jnp.float32)
+    return _read(ring, index, ones, lambda column: take(column, slot))
+
+
+def _read(ring: Ring, index: Index, probability: jax.Array, take: Any) -> Batch:
+    steps = unpack_all(ring, take, jax.tree.leaves(ring.columns))
     timestep = steps.timestep
     follows = (index.time[:, 1:] == index.time[:, :-1] + 1) & (
         index.row[:, 1:] == index.row[:, :-1]
@@ -176,6 +191,31 @@ def write(ring: Ring, feedback: Feedback) -> Ring:
             raise ValueError(f"no stored field {name!r}; stored: {sorted(extras)}")
         extras[name] = jax.tree.map(put, extras[name], values, layouts[name])
     return ring.replace(columns=ring.columns._replace(extras=extras))
+
+
+def write_parts(ring: Ring, feedback: Feedback, parts: int) -> Ring:
+    """`write` where the i-th part of a batch came from the i-th part of the rows."""
+    rows = ring.rows // parts
+
+    def one(columns, part, first):
+        index = part.index._replace(row=part.index.row - first)
+        part = part._replace(index=index)
+        return write(ring.replace(columns=columns), part).columns
+
+    split = lambda tree: split_rows(tree, parts)
+    first = rows * jnp.arange(parts)
+    columns = jax.vmap(one)(split(ring.columns), split(feedback), first)
+    return ring.replace(columns=joined_rows(columns))
+
+
+def split_rows(tree: Tree, parts: int) -> Tree:
+    """Leaves `[rows, …]` as `[parts, rows / parts, …]`."""
+    return jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), tree)
+
+
+def joined_rows(tree: Tree) -> Tree:
+    """The inverse of `split_rows`."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
 def winners(slot: jax.Array, valid: jax.Array) -> jax.Array:

@@ -73,6 +73,10 @@ class Rollout:
           L: records per window, at most T + 1.
         """
         _, start, probability = replay_lib.draw_uniform(state.ring, key, N, L)
+        if state.ring.rows == N:
+            time = start[:, None] + jnp.arange(L)
+            batch = ring_lib.read_rows(state.ring, time)
+            return state, batch._replace(probability=probability)
         row = jnp.arange(N) % state.ring.rows
         index = ring_lib.windows(state.ring, row, start, L)
         return state, ring_lib.read(state.ring, index, probability)

@@ -306,6 +306,8 @@ def default_buffer(agent: Any, schedule: Schedule) -> Any:
       UserError: the agent's own buffer has no form in host memory.
     """
     host = schedule.replay_tier == "host"
+    if schedule.replay_parts > 1:
+        return in_parts(agent, schedule)
     if hasattr(agent, "buffer"):
         buffer = agent.buffer(schedule)
         if not host or isinstance(buffer, HostReplay):
@@ -319,6 +321,21 @@ def default_buffer(agent: Any, schedule: Schedule) -> Any:
     lengths = [L for name, (_, L) in batches.items() if name not in RESERVED]
     length = max(lengths, default=1)
     return (HostReplay if host else Replay)(capacity=schedule.replay, length=length)
+
+
+def in_parts(agent: Any, schedule: Schedule) -> Replay:
+    """`default_buffer`, divided into `schedule.replay_parts`.
+
+    Raises:
+      UserError: it is another kind of buffer.
+    """
+    whole = default_buffer(agent, dataclasses.replace(schedule, replay_parts=1))
+    if not isinstance(whole, Replay):
+        raise UserError(
+            f"--train.replay_parts {schedule.replay_parts}: only a uniform replay on "
+            f"the device can be divided, this is a {type(whole).__name__}"
+        )
+    return dataclasses.replace(whole, parts=schedule.replay_parts)
 
 
 def batched(env: Any) -> Batched:

@@ -31,6 +31,9 @@ class Schedule:
     """Environment steps collected before the first update."""
     replay: int = 1_000_000
     """Capacity of the replay buffer, in steps over all environments."""
+    replay_parts: int = 1
+    """Parts of the environments that each give an equal part of every batch: where
+    --mesh.data divides it, devices draw from the replay without sending (1)."""
     replay_tier: str = "device"
     """Where replay lives: device or host."""
     fit_steps: int | None = None

@@ -1,0 +1,200 @@
+"""Processes that train one run: found, joined, one checkpoint."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.test_mesh import PROGRAM
+from tests.train.test_run import SCHEDULE, go
+from wm.errors import UserError
+from wm.train import distributed
+from wm.train.distributed import Job, first_node, found
+
+ROOT = Path(__file__).parents[2]
+SLURM = {
+    "SLURM_JOB_ID": "4097",
+    "SLURM_STEP_NUM_TASKS": "16",
+    "SLURM_STEP_NODELIST": "gpu[03-04]",
+    "SLURM_PROCID": "9",
+    "SLURM_LOCALID": "1",
+}
+TPU = {"TPU_WORKER_HOSTNAMES": "t0,t1,t2,t3", "TPU_WORKER_ID": "2"}
+LOCAL = {
+    "SUBMITIT_LOCAL_NTASKS": "2",
+    "SUBMITIT_LOCAL_GLOBALID": "1",
+    "SUBMITIT_LOCAL_JOB_ID": "4096",
+}
+EXPLICIT = dict(zip(distributed.EXPLICIT, ("h:1", "2", "0"), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("variables", "job"),
+    [
+        ({}, None),
+        (SLURM, Job("slurm", 16, 9, "gpu03:61441")),
+        (LOCAL, Job("submitit", 2, 1, "localhost:61440")),
+        (TPU, Job("tpu", 4, None)),
+        ({**TPU, "MEGASCALE_NUM_SLICES": "2"}, Job("tpu", 8, None)),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, None),
+        ({**TPU, "JAX_PLATFORMS": "cpu"}, None),
+        (EXPLICIT, Job("explicit", 2, 0, "h:1")),
+        ({**SLURM, **EXPLICIT}, Job("explicit", 2, 0, "h:1")),
+        ({**SLURM, "JAX_NUM_PROCESSES": "1"}, Job("explicit", 1, 0)),
+        # A task on its own, and the script of a job, which srun has not started.
+        ({**SLURM, "SLURM_STEP_NUM_TASKS": "1"}, None),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "16", "SLURM_PROCID": "0"}, None),
+    ],
+)
+def test_launchers_are_read_from_their_variables(variables, job):
+    assert found(variables) == job
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"JAX_NUM_PROCESSES": "2"}, "needs JAX_COORDINATOR_ADDRESS"),
+        ({"JAX_NUM_PROCESSES": "two"}, "make no sense"),
+        ({**SLURM, "SLURM_STEP_NODELIST": ""}, "start with srun"),
+    ],
+)
+def test_variables_that_make_no_sense_are_refused(variables, line):
+    with pytest.raises(UserError, match=line):
+        found(variables)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("node1", "node1"),
+        ("node1,node2", "node1"),
+        ("node[003-010,12],gpu7", "node003"),
+        ("node[7,9]", "node7"),
+        ("a1,b[2-3]", "a1"),
+    ],
+)
+def test_the_first_node_of_a_list(nodes, first):
+    assert first_node(nodes) == first
+
+
+def test_alone_nothing_is_asked_and_errors_pass(tmp_path):
+    assert distributed.begin({}) is None
+    assert distributed.chief()
+    assert not distributed.anywhere(False)
+    assert distributed.same("x") == "x"
+    assert distributed.own_folder(tmp_path) == tmp_path
+    assert distributed.unshared() == {}
+    distributed.agree("steps", 3)
+    with pytest.raises(KeyError), distributed.together():
+        raise KeyError
+
+
+def test_after_jax_was_used_processes_cannot_be_joined():
+    with pytest.raises(UserError, match=r"call wm\.train\.distributed\.begin\(\)"):
+        distributed.begin(EXPLICIT)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return one.getsockname()[1]
+
+
+def losses(run):
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    names = ("step", "seed", "updates", "loss/total", "episode/return")
+    return np.array(
+        [
+            [row.get(name) or np.nan for name in names]
+            for row in rows
+            if "updates" in row
+        ]
+    )
+
+
+def test_two_processes_train_one_run_that_one_process_continues(tmp_path):
+    out, address = tmp_path / "both", f"localhost:{free_port()}"
+    program = PROGRAM.replace("many_devices", "many_processes")
+    each = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(out), "240"],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                **dict(zip(distributed.EXPLICIT, (address, "2", str(n)), strict=True)),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(2)
+    ]
+    said = [process.communicate(timeout=300) for process in each]
+    assert [process.returncode for process in each] == [0, 0], said[0][1] + said[1][1]
+    first, second = said[0][0], said[1][0]
+    assert "data 2 × model 1: 2 of 2 devices (cpu) in 2 processes" in first
+    assert "on each device" in first
+    assert "0: another process of this run failed" in first
+    assert "0: processes see different numbers (0, 1)" in first
+    # The other one is silent, but for the library that joins them.
+    lines = [line for line in second.splitlines() if not line.startswith("[Gloo]")]
+    assert lines[0] == "1: mine"
+
+    longer = dataclasses.replace(SCHEDULE, total=320)
+    whole = go(tmp_path / "alone", schedule=longer).path
+    go(out, schedule=longer)
+    np.testing.assert_allclose(losses(out), losses(whole), 1e-5)
+    kept = sorted(x.name for x in (out / "checkpoints").iterdir())
+    assert kept == sorted(x.name for x in (whole / "checkpoints").iterdir())
+
+
+def as_slurm(words):
+    """What a task of submitit's local launcher does: a task of SLURM's `srun`."""
+    import submitit
+
+    from wm import cli
+
+    job = submitit.JobEnvironment()
+    os.environ.update(
+        SLURM_JOB_ID=job.job_id,
+        SLURM_STEP_NUM_TASKS=str(job.num_tasks),
+        SLURM_STEP_NODELIST="localhost",
+        SLURM_PROCID=str(job.global_rank),
+        SLURM_LOCALID=str(job.local_rank),
+    )
+    assert found().launcher == "slurm"
+    return cli.main(words)
+
+
+@pytest.mark.slow
+def test_slurm_variables_and_submitits_launcher_start_a_run(tmp_path):
+    submitit = pytest.importorskip("submitit")
+    executor = submitit.LocalExecutor(folder=tmp_path / "jobs")
+    executor.update_parameters(tasks_per_node=2, timeout_min=8)
+    words = "train ppo --env gymnax/CartPole-v1 --train.envs 8 --steps 512 "
+    words += "--train.chunk 8 --train.updates 1 --agent.minibatches 2 "
+    words += "--agent.layers 16 --train.log_steps 64 --train.eval_episodes 8"
+    # Functions go by value: the launcher's processes cannot import the tests.
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    out = tmp_path / "slurm"
+    jobs = [executor.submit(as_slurm, [*words.split(), "--out", str(out)])]
+    assert jobs[0].results() == [0, 0]
+    assert "in 2 processes" in jobs[0].task(0).stdout()
+    assert len((out / "scores.jsonl").read_text().splitlines()) == 8
+    # By its own variables, as a command.
+    words += " --steps 640"
+    command = submitit.helpers.CommandFunction(
+        [sys.executable, "-m", "wm", *words.replace("--steps 512", "").split()]
+    )
+    job = executor.submit(command, "--out", str(out))
+    assert "continued" in job.results()[0]
