@@ -293,7 +293,8 @@ def load_of(system: str, preset: str, spec: EnvSpec) -> Load:
         for N, L in loop.update_batches().values():
             draw = functools.partial(loop.buffer.sample, N=N, L=L)
             batches += memory.size_bytes(jax.eval_shape(draw, buffer, key)[1])
-    gradient = memory.size_bytes(state.params)
+    learned = state.params if hasattr(state, "params") else (state.actor, state.critic)
+    gradient = memory.size_bytes(learned)
     steps = optimizer_steps(agent)
     # One device draws for all and sends to all; of a replay twice, to add it up, and
     # what is written back comes as it went.

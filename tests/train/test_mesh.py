@@ -47,12 +47,12 @@ def check(*names, timeout=600):
 
 
 def test_a_toy_on_eight_devices_is_that_of_one_and_goes_on_with_others():
-    check("toy", "seeds")
+    check("toy")
 
 
 @pytest.mark.slow
-def test_dqn_and_ppo_on_eight_devices_are_those_of_one():
-    check("dqn", "ppo", "ppo_model")
+def test_seeds_dqn_and_ppo_on_eight_devices_are_those_of_one():
+    check("seeds", "dqn", "ppo", "ppo_model")
 
 
 @pytest.mark.slow
