@@ -16,7 +16,7 @@ NAMES = {
     "dreamer_v3": "seconds and GFLOP/s of one update, against the matmul peak",
     "pets": "planning in an ensemble and fitting it, against the matmul peak",
     "end_to_end": "environment steps per second of whole runs, seeds in one program",
-    "scaling": "overhead of a mesh, weak scaling on virtual devices, 256 chips on paper",
+    "scaling": "overhead of a mesh, weak scaling on virtual devices, 256 chips",
     "host_share": "share of the wall clock that train_device spends on the host",
 }
 

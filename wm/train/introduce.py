@@ -15,7 +15,7 @@ from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, cores
 from wm.types import ArraySpec, EnvSpec
 
-SHARED = {"loop": "one after another", "vmap": "at once", "shard": "over {} devices"}
+SHARED = {"loop": "one after another", "vmap": "at once", "shard": "over {}"}
 """How seeds share the machine, in words, by seed mode."""
 
 
@@ -59,7 +59,8 @@ def agent(name: str, preset: str, shapes: Any, seeds: Seeds) -> str:
     if seeds.count == 1:
         return text
     groups = 1 if seeds.mesh is None else seeds.mesh.shape[SEED]
-    shared = SHARED[seeds.mode].format(groups)
+    kind = "device" if seeds.apart else "group"
+    shared = SHARED[seeds.mode].format(counted(groups, kind))
     if seeds.pool is not None:
         shared += f" on {counted(cores(), 'core')}"
     return f"{text} × {seeds.count} seeds, {shared}"

@@ -84,7 +84,7 @@ class Seeds:
         alone = mesh is not None and mesh.size == mesh.shape[SEED]
         self.apart = self.mode == "shard" and alone
         """Whether devices share nothing: each has seeds of its own."""
-        self.pool = None
+        self.pool, self._take = None, None
         # Never on a mesh: sums over devices must begin in the same order on each.
         threads = self.mesh is None and jax.default_backend() == "cpu"
         if self.mode == "loop" and self.count > 1 and threads:
@@ -99,15 +99,15 @@ class Seeds:
         """States from `fn(env, key)`, one per seed."""
         if self.mode == "loop":
             keys = [self.shared(self.keys[i]) for i in range(self.count)]
-            options = self._out(jax.eval_shape(fn, env, self.keys[0]))
-            compiled = self._compile(name, jax.jit(fn, **options), env, keys[0])
+            jitted = jax.jit(fn, **self._out(fn, env))
+            compiled = self._compile(name, jitted, env, keys[0])
             states = [compiled(env, key) for key in keys]
             return jax.block_until_ready(states)
-        keys, options = self.keys, self._out(jax.eval_shape(fn, env, self.keys[0]))
+        keys = self.keys
         if self.mesh is not None:
             lead = () if self.mode == "vmap" else (SEED,)
             keys = sharding.place(keys, self._at(*lead))
-        jitted = jax.jit(self._lift(fn, 0), **options)
+        jitted = jax.jit(self._lift(fn, 0), **self._out(fn, env))
         compiled = self._compile(name, jitted, env, keys)
         return jax.block_until_ready(compiled(env, keys))
 
@@ -200,16 +200,20 @@ class Seeds:
         lead = {"loop": (), "vmap": (None,), "shard": (SEED,)}[self.mode]
         return sharding.shardings(shapes, self.mesh, lead)
 
-    def _out(self, shapes: Tree) -> dict[str, Any]:
-        """Options of a jit that returns states of these shapes."""
-        at = self._shardings(shapes)
-        return {} if at is None else {"out_shardings": at}
+    def _out(self, fn: Callable, env: Tree) -> dict[str, Any]:
+        """Options of a jit that makes states as `fn` does."""
+        if self.mesh is None:
+            return {}
+        shapes = jax.eval_shape(fn, env, self.keys[0])
+        return {"out_shardings": self._shardings(shapes)}
 
     def _taken(self, states: Tree, seed: int) -> Tree:
         """One seed's state, spread over the devices of all processes."""
-        at = sharding.shardings(self.shapes(states), self._at().mesh)
-        take = lambda tree: jax.tree.map(lambda leaf: leaf[seed], tree)
-        return jax.jit(take, out_shardings=at)(states)
+        if self._take is None:
+            at = sharding.shardings(self.shapes(states), self._at().mesh)
+            take = lambda tree, seed: jax.tree.map(lambda leaf: leaf[seed], tree)
+            self._take = jax.jit(take, out_shardings=at)
+        return self._take(states, np.int32(seed))
 
     def _lift(self, fn: Callable, counts: int) -> Callable:
         """`fn` over a leading seed axis of its second argument and its result."""

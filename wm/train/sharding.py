@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -245,6 +244,9 @@ def fetch(tree: Tree) -> Tree:
     All processes must call it together. Large arrays come in pieces, so that no device
     ever holds a second whole replay.
     """
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array) and leaf.is_fully_addressable:
+            leaf.copy_to_host_async()  # all of them at once
     return jax.tree.map(_fetched, tree)
 
 
@@ -260,18 +262,19 @@ def _fetched(leaf: Any) -> Any:
 def _gathered(leaf: jax.Array) -> Any:
     whole = NamedSharding(leaf.sharding.mesh, P())  # type: ignore[attr-defined]
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        copy = jax.jit(lambda x: x, out_shardings=whole)
-        return copy(leaf).addressable_data(0)
+        return _cut(leaf, np.int32(0), leaf.shape[0], whole).addressable_data(0)
     pieces = max(1, min(leaf.size * leaf.dtype.itemsize // PIECE, leaf.shape[0]))
     out = np.empty(leaf.shape, leaf.dtype)
     size = -(-leaf.shape[0] // pieces)
-    cut: Callable = jax.jit(
-        lambda x, start: jax.lax.dynamic_slice_in_dim(x, start, size),
-        out_shardings=whole,
-    )
     for start in range(0, leaf.shape[0], size):
         # The last piece begins earlier rather than being shorter.
         start = min(start, leaf.shape[0] - size)
-        piece = cut(leaf, np.int32(start)).addressable_data(0)
+        piece = _cut(leaf, np.int32(start), size, whole).addressable_data(0)
         out[start : start + size] = np.asarray(piece)
     return out
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _cut(x: jax.Array, start: jax.Array, size: int, at: NamedSharding) -> jax.Array:
+    part = jax.lax.dynamic_slice_in_dim(x, start, size)
+    return jax.lax.with_sharding_constraint(part, at)
