@@ -242,7 +242,8 @@ class Load(NamedTuple):
     calls: float
     """Sums and gathers."""
     kept: float
-    """Bytes of learner and replay in memory."""
+    """Bytes in memory: the learner, and a chip's part of the replay, whose size is that
+    of the whole run."""
 
 
 def paper(name: str) -> list[dict]:
@@ -306,7 +307,7 @@ def load_of(system: str, preset: str, spec: EnvSpec) -> Load:
         summed=updates * steps * gradient,
         gathered=undivided * updates * batches * COUNT,
         calls=calls_of(system, agent, schedule, T, updates),
-        kept=learner + memory.size_bytes(buffer),
+        kept=learner + memory.size_bytes(buffer) / COUNT,
     )
 
 
