@@ -158,6 +158,10 @@ def test_two_processes_train_one_run_that_one_process_continues(tmp_path):
     assert kept == sorted(x.name for x in (alone / "checkpoints").iterdir())
 
 
+LINE = """train q_learning --env grid/dyna_maze --train.envs 4 --steps 200
+--train.log_steps 100 --train.eval_episodes 4"""
+
+
 def as_slurm(words):
     """What a task of submitit's local launcher does: a task of SLURM's `srun`."""
     import submitit
@@ -177,26 +181,22 @@ def as_slurm(words):
 
 
 @pytest.mark.slow
-def test_slurm_variables_and_submitits_launcher_start_a_run(tmp_path):
+@pytest.mark.parametrize("variables", ["slurm", "submitit"])
+def test_submitits_local_launcher_starts_a_run(tmp_path, variables):
     submitit = pytest.importorskip("submitit")
-    executor = submitit.LocalExecutor(folder=tmp_path / "jobs")
-    executor.update_parameters(tasks_per_node=2, timeout_min=8)
-    words = "train ppo --env gymnax/CartPole-v1 --train.envs 8 --steps 512 "
-    words += "--train.chunk 8 --train.updates 1 --agent.minibatches 2 "
-    words += "--agent.layers 16 --train.log_steps 64 --train.eval_episodes 8"
-    # Functions go by value: the launcher's processes cannot import the tests.
     import cloudpickle
 
+    executor = submitit.LocalExecutor(folder=tmp_path / "jobs")
+    executor.update_parameters(tasks_per_node=2, timeout_min=8)
+    words = [*LINE.split(), "--out", str(tmp_path / "run")]
+    # Functions go by value: the launcher's processes cannot import the tests.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    out = tmp_path / "slurm"
-    jobs = [executor.submit(as_slurm, [*words.split(), "--out", str(out)])]
-    assert jobs[0].results() == [0, 0]
-    assert "in 2 processes" in jobs[0].task(0).stdout()
-    assert len((out / "scores.jsonl").read_text().splitlines()) == 8
-    # By its own variables, as a command.
-    words += " --steps 640"
-    command = submitit.helpers.CommandFunction(
-        [sys.executable, "-m", "wm", *words.replace("--steps 512", "").split()]
-    )
-    job = executor.submit(command, "--out", str(out))
-    assert "continued" in job.results()[0]
+    if variables == "slurm":
+        job = executor.submit(as_slurm, words)
+    else:
+        command = [sys.executable, "-m", "wm", *words]
+        job = executor.submit(submitit.helpers.CommandFunction(command))
+    job.results()
+    assert "2 of 2 devices (cpu) in 2 processes" in job.task(0).stdout()
+    assert "in 2 processes" not in job.task(1).stdout()
+    assert len(losses(tmp_path / "run")) == 2
