@@ -58,7 +58,8 @@ def runner_of(system, layout=None, seeds=1, mode=None):
     env = envs.make("gymnax/CartPole-v1")
     schedule = SCHEDULE
     if system == "ppo":
-        schedule = dataclasses.replace(schedule, chunk=8, updates=1)
+        changes = {"chunk": 8, "updates": 1, "replay_parts": 1}
+        schedule = dataclasses.replace(schedule, **changes)
     loop = loop_of(SYSTEMS[system](env.spec), schedule)
     return DeviceRunner(loop, env, Seeds(seed_keys(0, seeds), mode, mesh=layout))
 
