@@ -7,7 +7,7 @@ import pytest
 
 from wm.agents.ppo import PPO
 from wm.behaviors.ppo import Samples, check_shuffle
-from wm.envs.probe import make_step_counter
+from wm.envs.probe_bandits import make_step_counter
 from wm.errors import UserError
 
 
