@@ -66,8 +66,8 @@ def planning(spec):
     return dreamer_v3(spec, planner="icem", plan=Planning(icem=icem))
 
 
-def named(system):
-    return lambda spec: wm.agent(system, spec)
+def named(system, **settings):
+    return lambda spec: wm.agent(system, spec, **settings)
 
 
 EVERY_STEP = Schedule(
@@ -236,6 +236,9 @@ AGENTS = {
     "q_learning": Case(named("q_learning"), Toll(), EVERY_STEP),
     "dyna_q": Case(named("dyna_q"), "grid/blocking", EVERY_STEP),
     "prioritized_sweeping": Case(named("prioritized_sweeping"), Toll(), EVERY_STEP),
+    "prioritized_sweeping counted": Case(
+        named("prioritized_sweeping", model="counted"), Toll(), EVERY_STEP
+    ),
     "dqn": Case(baseline("dqn", steps=2), COUNTER),
     "reinforce": Case(baseline("reinforce"), COUNTER, ROLLOUT),
     "a2c": Case(baseline("a2c", normalize_observation=True), COUNTER, ROLLOUT),
