@@ -11,6 +11,7 @@ import pytest
 import wm
 from wm.models.value_equivalent import ValueEquivalent
 from wm.train.evaluate import evaluator
+from wm.train.loop import loop_of
 from wm.train.schedule import Schedule
 
 pytestmark = pytest.mark.slow
@@ -61,3 +62,28 @@ def test_a_model_of_random_play_is_enough_to_plan_in():
     assert min(scores(states, **MODEL)) >= 0.95
     scores(states, **POLICY)
     scores(states, **SEARCH)
+
+
+def offline(updates=1_500, **settings):
+    """The net after so many updates on 9,216 steps of random play, whose stored
+    policies and values are those of a search with an untrained net."""
+    agent = agent_of(random_actions=1.0, **settings)
+    schedule = Schedule(**{**agent.schedule, "prefill": 9_216})
+    loop, env = loop_of(agent, schedule), wm.batch(wm.env(NAME))
+
+    def learned(key):
+        state = loop.prefill(env, loop.init(env, key), loop.prefill_chunks)
+        keys = jax.random.split(jax.random.key(1), updates)
+        return jax.lax.scan(lambda s, k: (loop.learn(s, k), None), state, keys)[0]
+
+    return jax.jit(learned)(jax.random.key(0)).agent
+
+
+def test_old_data_is_enough_where_its_targets_are_made_anew():
+    state = offline(reanalyse=1.0, fresh_values=True)
+    assert min(scores([state], **POLICY)) >= 0.9
+
+
+def test_old_targets_teach_no_policy():
+    state = offline()
+    assert max(scores([state], **POLICY)) < 0.2

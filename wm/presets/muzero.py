@@ -62,8 +62,8 @@ MUZERO: dict[str, Preset] = {
         agent={
             "search.gamma": 0.997,
             "model.units": 64,
-            "model.value_limit": 15.0,
-            "model.value_bins": 31,
+            "model.value_limit": 17.0,
+            "model.value_bins": 35,
             "model.reward_limit": 1.0,
             "model.reward_bins": 21,
             "steps": 10,
@@ -193,7 +193,7 @@ MUZERO: dict[str, Preset] = {
             "total": 50_000_000,
             "log_steps": 64_000,
         },
-        source=f"{_PAPER}; {_GENERAL}, games/atari.py; replay (125k x 200) and ratio ours",
+        source=f"{_PAPER}; {_GENERAL}, games/atari.py; replay and ratio ours",
     ),
     "reanalyse": Preset(
         agent={
