@@ -210,14 +210,14 @@ AGENTS = {
         SELF_PLAY,
     ),
     "muzero": Case(
-        lambda spec: wm.agent("muzero", spec, **TINY_MUZERO, **RENEWED),
+        lambda spec: wm.agent("muzero", spec, **TINY_MUZERO),
         "gymnax/Catch-bsuite",
-        SWEPT,
-    ),
-    "muzero planes": Case(
-        lambda spec: wm.agent("muzero", spec, **TINY_MUZERO, **PLANES),
-        "pgx/tic_tac_toe",
         SELF_PLAY,
+    ),
+    "muzero renewed": Case(
+        lambda spec: wm.agent("muzero", spec, **TINY_MUZERO, **PLANES, **RENEWED),
+        "pgx/tic_tac_toe",
+        SWEPT,
     ),
     "mpc": Case(
         lambda spec: wm.agent("mpc", spec, **TINY_MPC),
@@ -291,7 +291,7 @@ SLOW = (
     "alphazero one player",
     "dreamer_v3 planner",
     "mb_mf planning",
-    "muzero planes",
+    "muzero renewed",
     "ppo squashed",
     "svg 0",
     "svg infinity",

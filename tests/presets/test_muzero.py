@@ -17,7 +17,7 @@ GAMES = {
     "atari": EnvSpec(ArraySpec((96, 96, 3), "uint8"), ArraySpec((), "int32", 18)),
     "atari100k": EnvSpec(ArraySpec((96, 96, 3), "uint8"), ArraySpec((), "int32", 18)),
 }
-SIZES = {"boards": 20_000_000, "atari": 20_000_000, "atari100k": 500_000}
+SIZES = {"boards": 20_000_000, "atari": 20_000_000, "atari100k": 400_000}
 
 
 @pytest.mark.parametrize("name", [*of("muzero"), "cartpole+reanalyse"])

@@ -293,20 +293,22 @@ class MuZero:
             squares = sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(params))
             total = total + config.weight_decay * squares
 
-        value = model.value_code.mean(said["value"][0])
-        error = jnp.abs(value - goals.value[0])
-        reward = model.reward_code.mean(earned)
-        mean = lambda x, mask: jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
-        metrics = {
-            "loss/total": total,
-            **{f"loss/{name}": loss for name, loss in losses.items()},
-            "behavior/value": mean(value, goals.usable),
-            "behavior/value_error": mean(error, goals.usable),
-            "behavior/search_entropy": mean(unrolled.entropy(goals.policy), acting),
-            "model/reward_error": mean(jnp.abs(reward - goals.reward)[1:], known[1:]),
-            "model/last_value_error": mean(
-                jnp.abs(model.value_code.mean(said["value"][-1]) - goals.value[-1]),
-                known[-1],
-            ),
-        }
-        return total, (metrics, error)
+        earned = model.reward_code.mean(earned)
+        value = model.value_code.mean(said["value"])
+        losses = {"total": total, **losses}
+        metrics = {f"loss/{name}": loss for name, loss in losses.items()}
+        metrics |= measured(goals, value, earned)
+        return total, (metrics, jnp.abs(value - goals.value)[0])
+
+
+def measured(goals: Unrolled, value: jax.Array, reward: jax.Array) -> Metrics:
+    """Metrics of what the model said, all `[K + 1, N, …]`."""
+    mean = lambda x, mask: jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+    error, known = jnp.abs(value - goals.value), goals.known
+    return {
+        "behavior/value": mean(value[0], goals.usable),
+        "behavior/value_error": mean(error[0], goals.usable),
+        "behavior/search_entropy": mean(unrolled.entropy(goals.policy), goals.acting),
+        "model/reward_error": mean(jnp.abs(reward - goals.reward)[1:], known[1:]),
+        "model/last_value_error": mean(error[-1], known[-1]),
+    }

@@ -193,6 +193,7 @@ MUZERO: dict[str, Preset] = {
             "total": 50_000_000,
             "log_steps": 64_000,
         },
+        env={"size": 96},
         source=f"{_PAPER}; {_GENERAL}, games/atari.py; replay and ratio ours",
     ),
     "reanalyse": Preset(
@@ -246,6 +247,7 @@ MUZERO: dict[str, Preset] = {
             "total": 100_000,
             "log_steps": 1_000,
         },
+        env={"size": 96},
         source="YeWR/EfficientZero 468bb03, config/atari, without its three additions",
     ),
 }
