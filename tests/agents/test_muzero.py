@@ -9,6 +9,8 @@ import pytest
 
 import wm
 from wm.agents.muzero import Config, MuZero
+from wm.data.priority import PrioritizedReplay
+from wm.data.replay import Replay
 from wm.errors import UserError
 from wm.planners.mcts import MCTSConfig
 from wm.train.loop import loop_of
@@ -224,6 +226,20 @@ def test_a_sweep_stores_what_a_search_from_those_records_finds(renewed):
             np.testing.assert_allclose(stored["value"][n, t], value[n, t], atol=1e-5)
             np.testing.assert_allclose(stored["policy"][n, t], policy[n, t], atol=1e-5)
     assert np.abs(stored["value"] - batch.extras["value"]).max() > 1e-3
+
+
+def test_priorities_are_on_unless_told_otherwise(ready):
+    """Replay that is silently uniform, or without room for the returns, shows in no
+    score."""
+    buffer = ready.agent.buffer(SCHEDULE)
+    assert isinstance(buffer, PrioritizedReplay)
+    assert (buffer.exponent, buffer.length) == (1.0, 2 + 3 + 1)
+    stacked = agent_of(ready.env, **{"model.stack": 4, "priority_exponent": 0.0})
+    uniform = stacked.buffer(SCHEDULE)
+    assert isinstance(uniform, Replay)
+    assert (uniform.newest_first, uniform.length) == (False, 3 + 2 + 3 + 1)
+    paper = wm.agent("muzero", ready.env.spec, preset="atari", **{"model.form": "mlp"})
+    assert paper.config.priority_exponent == 1.0
 
 
 def test_evaluation_has_three_forms(ready):

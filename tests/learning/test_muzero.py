@@ -64,7 +64,7 @@ def test_a_model_of_random_play_is_enough_to_plan_in():
     scores(states, **SEARCH)
 
 
-def offline(updates=1_500, **settings):
+def offline(updates=1_000, **settings):
     """The net after so many updates on 9,216 steps of random play, whose stored
     policies and values are those of a search with an untrained net."""
     agent = agent_of(random_actions=1.0, **settings)

@@ -123,6 +123,22 @@ def test_images_are_brought_to_a_sixteenth_of_their_side():
     assert state.history.observation.shape == (2, 4, 96, 96, 3)
 
 
+def test_actions_may_be_numbers_where_the_head_is_told_its_outputs():
+    """As a policy over drawn actions needs it."""
+    spec = EnvSpec(ArraySpec((2,)), ArraySpec((2,)))
+    config = ValueEquivalentConfig(**SMALL)
+    model = ValueEquivalent(spec, config, outputs=4)
+    params = model.init(KEY)
+    moved = lambda x: x + 0.3 * jax.random.normal(KEY, x.shape)
+    params = jax.tree.map(moved, params)
+    latent = jnp.full((3, 3), 0.5)
+    actions = jnp.array([[0.0, 0.0], [0.5, -0.5], [0.0, 0.0]])
+    later = model.advance(params, latent, actions)
+    np.testing.assert_allclose(later[0], later[2], rtol=1e-6)
+    assert np.abs(later[0] - later[1]).max() > 1e-3
+    assert model.predict(params, later)["policy"].shape == (3, 4)
+
+
 def test_what_does_not_fit_is_one_line():
     with pytest.raises(UserError, match=r"form conv needs observations that are one"):
         model_of(VECTOR, form="conv")

@@ -125,7 +125,7 @@ class ValueEquivalent:
         if outputs is None:
             raise UserError(f"{spec.name}: actions must be one index")
         bins = config.value_bins, config.reward_bins
-        self.nets = latent_nets(config, outputs, *bins)
+        self.nets = latent_nets(config, action.classes or 0, outputs, *bins)
         self.value_code = TwoHot(config.value_bins, config.value_limit, "hyperbolic")
         self.reward_code = TwoHot(config.reward_bins, config.reward_limit, "hyperbolic")
         self._turn = -1.0 if spec.players == 2 else 1.0

@@ -90,10 +90,11 @@ class LatentNets(NamedTuple):
 
 
 def latent_nets(
-    config: LatentConfig, actions: int, value_bins: int, reward_bins: int
+    config: LatentConfig, actions: int, outputs: int, value_bins: int, reward_bins: int
 ) -> LatentNets:
-    """Nets for `actions` outputs of the policy head, and categorical scalars."""
-    heads = (("policy", actions), ("value", value_bins))
+    """Nets for actions of `actions` classes (0: numbers), `outputs` of the policy head,
+    and categorical scalars."""
+    heads = (("policy", outputs), ("value", value_bins))
     return LatentNets(
         represent=from_module(Representation(config)),
         dynamics=from_module(Dynamics(config, actions)),
