@@ -19,6 +19,7 @@ from wm.types import ArraySpec, EnvSpec
 
 KEY = jax.random.key(0)
 SMALL = {
+    "search.method": "gumbel",
     "search.simulations": 3,
     "search.gamma": 0.9,
     "model.units": 8,
@@ -280,7 +281,7 @@ def test_what_does_not_fit_is_one_line():
     for field, value in {
         "optimizer": "rmsprop", "eval_simulations": -1, "unroll": 0, "steps": 0,
         "learning_rate": 0.0, "value_scale": -1.0, "decay_updates": (3, 2),
-        "reanalyse": 1.5, "importance": (0.4, 2.0), "temperatures": (1.0,),
+        "reanalyse": 1.5, "importance": (0.4, 2.0), "temperatures": (0.0,),
         "temperature_updates": (5,), "random_actions": -0.1, "max_norm": -1.0,
     }.items():  # fmt: skip
         with pytest.raises(UserError, match=f"^--agent.{field} must be"):

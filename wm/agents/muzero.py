@@ -1,7 +1,7 @@
 """MuZero: tree search in a learned model that predicts rewards, values and policies.
 
-Schrittwieser et al., Nature 2020, with the search of Danihelka et al. 2022 (Gumbel
-MuZero) by default and Reanalyse as options; details after its pseudocode,
+Schrittwieser et al., Nature 2020; its Reanalyse and the search of Danihelka et al. 2022
+(Gumbel MuZero) are settings; details after its pseudocode,
 werner-duvaud/muzero-general 0825bd5 and YeWR/EfficientZero 468bb03. Every action is
 searched in the model from what was observed, and stored with the policy and the value
 that the search found. The model is unrolled K steps from replayed records and fitted to

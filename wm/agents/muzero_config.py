@@ -16,9 +16,10 @@ class Config:
     """Settings of MuZero. Defaults: ours, for small tasks; the paper's: `atari`."""
 
     search: MCTSConfig = dataclasses.field(
-        default_factory=lambda: MCTSConfig(simulations=16, gamma=0.997)
+        default_factory=lambda: MCTSConfig(16, "puct", 0.997)
     )
-    """The search of acting; its gamma is also that of the returns."""
+    """The search of acting; its gamma is also that of the returns. puct (MuZero) or
+    gumbel (Gumbel MuZero)."""
     eval_simulations: int | None = None
     """Of the search in evaluation, which has no noise; 0: the likeliest action of the
     policy head without a search; unset: as in training."""

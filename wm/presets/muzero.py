@@ -39,6 +39,7 @@ MUZERO: dict[str, Preset] = {
     ),
     "catch": Preset(
         agent={
+            "search.method": "gumbel",
             "search.gamma": 0.97,
             "model.value_limit": 1.0,
             "model.value_bins": 21,
@@ -61,12 +62,11 @@ MUZERO: dict[str, Preset] = {
     "cartpole": Preset(
         agent={
             "search.gamma": 0.997,
-            "model.units": 64,
             "model.value_limit": 17.0,
             "model.value_bins": 35,
             "model.reward_limit": 1.0,
             "model.reward_bins": 21,
-            "steps": 10,
+            "steps": 5,
             "learning_rate": 2e-3,
             "value_scale": 0.5,
         },
@@ -107,6 +107,7 @@ MUZERO: dict[str, Preset] = {
     ),
     "tic_tac_toe": Preset(
         agent={
+            "search.method": "gumbel",
             "search.gamma": 1.0,
             "search.simulations": 25,
             "search.considered": 9,
@@ -195,6 +196,10 @@ MUZERO: dict[str, Preset] = {
         },
         env={"size": 96},
         source=f"{_PAPER}; {_GENERAL}, games/atari.py; replay and ratio ours",
+    ),
+    "gumbel": Preset(
+        agent={"search.method": "gumbel"},
+        source="Danihelka et al. 2022 with mctx's defaults; joined with others",
     ),
     "reanalyse": Preset(
         agent={
