@@ -20,6 +20,7 @@ from wm.types import ArraySpec, EnvSpec
 KEY = jax.random.key(0)
 SMALL = {
     "search.method": "gumbel",
+    "priority_exponent": 1.0,
     "search.simulations": 3,
     "search.gamma": 0.9,
     "model.units": 8,

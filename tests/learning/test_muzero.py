@@ -9,6 +9,8 @@ import jax
 import pytest
 
 import wm
+from tests.learning.duels import duel, player
+from tests.planners.boards import solved
 from wm.models.value_equivalent import ValueEquivalent
 from wm.train.evaluate import evaluator
 from wm.train.loop import loop_of
@@ -87,3 +89,20 @@ def test_old_data_is_enough_where_its_targets_are_made_anew():
 def test_old_targets_teach_no_policy():
     state = offline()
     assert max(scores([state], **POLICY)) < 0.2
+
+
+def test_tic_tac_toe_is_learned_without_its_rules():
+    """200,000 moves of self-play, the legal ones known where one stands only."""
+    pytest.importorskip("pgx")
+    env = wm.env("pgx/tic_tac_toe")
+    made = lambda **settings: wm.agent(
+        "muzero", env.spec, preset="tic_tac_toe", **settings
+    )
+    run = wm.train(made(), env, quiet=True)
+    lost = {}
+    for simulations in (0, 32):
+        agent = made(eval_simulations=simulations)
+        play = player(agent, agent.actor(run.state()))
+        lost[simulations] = [duel(play, solved(), best).loss for best in (True, False)]
+    print(lost)
+    assert lost[32][0] <= 0.10
