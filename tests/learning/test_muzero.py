@@ -22,8 +22,8 @@ SEARCH, POLICY = {}, {"eval_simulations": 0}
 MODEL = {"eval_simulations": 128, "eval_guided": False}
 
 
-def agent_of(**settings):
-    return wm.agent("muzero", wm.env(NAME).spec, preset="catch", **settings)
+def agent_of(name=NAME, preset="catch", **settings):
+    return wm.agent("muzero", wm.env(name).spec, preset=preset, **settings)
 
 
 def trained(seeds=2, **settings):
@@ -39,23 +39,21 @@ def scores(states, **settings):
     evaluate = evaluator(agent_of(**settings), wm.env(NAME), 256)
     key = jax.random.key(7)
     found = [float(evaluate(state, key).returns.mean()) for state in states]
-    print(settings, found)
     return found
 
 
 def test_catch_is_learned_by_policy_and_search():
+    """1.00, 1.00 by either; the model alone 0.22, 0.16."""
     states = trained()
     assert min(scores(states, **POLICY)) >= 0.9
     assert min(scores(states, **SEARCH)) >= 0.95
-    scores(states, **MODEL)
 
 
 def test_without_dynamics_it_is_not(monkeypatch):
-    """Every action leads back to where one is."""
+    """Every action leads back to where one is: -0.55, -0.64, by search and policy."""
     monkeypatch.setattr(ValueEquivalent, "advance", lambda self, p, latent, a: latent)
     states = trained()
     assert max(scores(states, **SEARCH)) < 0.3
-    scores(states, **POLICY)
 
 
 def test_a_model_of_random_play_is_enough_to_plan_in():
@@ -66,9 +64,21 @@ def test_a_model_of_random_play_is_enough_to_plan_in():
     scores(states, **SEARCH)
 
 
-def offline(updates=1_000, **settings):
+def test_cart_pole_is_learned():
+    """479 by search, 474 by the policy alone after 50,000 steps of one seed (random 22,
+    best 500; 140 s). With Gumbel's search and n = 10: 171 and 107."""
+    name, preset = "gymnax/CartPole-v1", "cartpole"
+    agent = agent_of(name, preset)
+    schedule = Schedule(**{**agent.schedule, "eval_episodes": 1})
+    run = wm.train(agent, wm.env(name), schedule, quiet=True)
+    evaluate = evaluator(agent, wm.env(name), 64)
+    assert evaluate(run.state(), jax.random.key(7)).returns.mean() >= 400
+
+
+def offline(updates=2_400, **settings):
     """The net after so many updates on 9,216 steps of random play, whose stored
     policies and values are those of a search with an untrained net."""
+    settings = {"search.simulations": 8, **settings}
     agent = agent_of(random_actions=1.0, **settings)
     schedule = Schedule(**{**agent.schedule, "prefill": 9_216})
     loop, env = loop_of(agent, schedule), wm.batch(wm.env(NAME))
@@ -82,7 +92,7 @@ def offline(updates=1_000, **settings):
 
 
 def test_old_data_is_enough_where_its_targets_are_made_anew():
-    state = offline(reanalyse=1.0, fresh_values=True)
+    state = offline(reanalyse=0.8, fresh_values=True)
     assert min(scores([state], **POLICY)) >= 0.9
 
 
@@ -104,5 +114,4 @@ def test_tic_tac_toe_is_learned_without_its_rules():
         agent = made(eval_simulations=simulations)
         play = player(agent, agent.actor(run.state()))
         lost[simulations] = [duel(play, solved(), best).loss for best in (True, False)]
-    print(lost)
     assert lost[32][0] <= 0.10
