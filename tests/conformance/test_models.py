@@ -19,6 +19,7 @@ from wm.models.gp import GPConfig, GPModel
 from wm.models.rssm import RSSM
 from wm.models.rules import rules
 from wm.models.table import TableModel, record
+from wm.models.value_equivalent import ValueEquivalent, ValueEquivalentConfig
 from wm.types import ArraySpec, EnvSpec, TimeStep, WorldModel
 
 ROWS = 3
@@ -74,8 +75,16 @@ def process():
     return model, {"model": {**params, **known, "mask": jnp.arange(4) < 2}}
 
 
+def latent(spec, **settings):
+    sizes = {"units": 8, "latent": 4, "value_bins": 5, "reward_bins": 5, "stack": 2}
+    config = ValueEquivalentConfig(**sizes, **settings)
+    model = ValueEquivalent(spec, config)
+    return model, random_like(model.init(jax.random.key(0)))
+
+
 MODELS = {
     "counted table": functools.partial(counted_table, GRID),
+    "value equivalent": functools.partial(latent, VECTOR),
     "ensemble": ensemble,
     "ensemble by ts1": functools.partial(ensemble, propagation="ts1"),
     "ensemble without noise": functools.partial(ensemble, gaussian=False),

@@ -35,6 +35,7 @@ from wm.imagine import act_in
 from wm.models.rules import RulesState, rules_of
 from wm.nets.policy_value import PolicyValueConfig, policy_value
 from wm.nodes import Node
+from wm.ops.optimizers import decaying
 from wm.ops.returns import outcomes
 from wm.ops.trees import swap_time
 from wm.planners.mcts import MASKED, MCTSConfig, greedy, mcts
@@ -141,11 +142,9 @@ class AlphaZero:
             self.rules, mcts(self.rules, self.heads, settings)
         )
         self.policies = {"train": search(config.search), "eval": search(quiet)}
-        rate = optax.piecewise_constant_schedule(
-            config.learning_rate, dict.fromkeys(config.decay_updates, 0.1)
+        self.optimizer = decaying(
+            config.optimizer, config.learning_rate, config.decay_updates
         )
-        adam = config.optimizer == "adam"
-        self.optimizer = optax.adam(rate) if adam else optax.sgd(rate, momentum=0.9)
 
     def init(self, key: Key) -> State:
         """Fresh parameters."""

@@ -84,6 +84,11 @@ AGENTS: dict[str, Entry] = {
         target="wm.agents.alphazero:AlphaZero",
         description="self-play with tree search on the rules (Silver et al. 2018)",
     ),
+    "muzero": Entry(
+        target="wm.agents.muzero:MuZero",
+        description="tree search in a learned model of rewards, values and policies; "
+        "Gumbel, Reanalyse (Schrittwieser et al. 2020)",
+    ),
     "dreamer_v3": Entry(
         target="wm.agents.dreamer_v3:DreamerV3",
         description="actor-critic in the imagination of a categorical RSSM "

@@ -187,6 +187,8 @@ class MCTS(NamedTuple):
           moves: i32 `[B]`, made so far; None counts as none.
         """
         key_root, key_noise, key_search = jax.random.split(key, 3)
+        # What only observing needs (frames to be stacked) is not copied to every node.
+        x = getattr(self.model, "bare", lambda state: state)(x)
         leaf = self._look(params, key_root, x)
         config = self.config
         late = jnp.zeros((leaf.value.shape[0], 1))
@@ -274,6 +276,37 @@ class MCTS(NamedTuple):
             return index.astype(spec.dtype)
         rows = jnp.arange(index.shape[0])
         return drawn[rows, index].reshape(-1, *spec.shape).astype(spec.dtype)
+
+
+class Likeliest(NamedTuple):
+    """A policy over model states without a search: what `heads` like best."""
+
+    model: Any
+    heads: Heads
+
+    def start(self, params: Params, batch: int) -> jax.Array:
+        """Moves made so far, i32 `[B]`."""
+        return jnp.zeros(batch, jnp.int32)
+
+    def act(
+        self, params: Params, key: Key, carry: jax.Array, x: Tree
+    ) -> tuple[jax.Array, jax.Array, dict[str, Tree]]:
+        """The legal action with the greatest logit."""
+        logits, _, _ = self.heads(params, key, x)
+        legal = legal_now(self.model, params, x)
+        if legal is not None:
+            logits = jnp.where(legal, logits, MASKED)
+        action = jnp.argmax(logits, -1).astype(self.model.spec.action.dtype)
+        return carry + 1, action, {}
+
+
+def by_visits(key: Key, visits: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Actions i32 `[B]` drawn by visits^(1 / temperature), `[B, A]`; at a temperature
+    of nearly 0 the most visited."""
+    share = visits / jnp.max(visits, -1, keepdims=True)
+    logits = jnp.log(jnp.maximum(share, 1e-30)) / jnp.maximum(temperature, 1e-3)
+    logits = jnp.where(visits > 0, logits, -jnp.inf)
+    return jax.random.categorical(key, logits).astype(jnp.int32)
 
 
 def mcts(model: WorldModel, heads: Heads, config: MCTSConfig | None = None) -> MCTS:

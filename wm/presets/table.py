@@ -20,6 +20,7 @@ PRESETS: dict[str, str] = {
     "pilco": "wm.presets.pilco:PILCO",
     "svg": "wm.presets.svg:SVG",
     "alphazero": "wm.presets.alphazero:ALPHAZERO",
+    "muzero": "wm.presets.muzero:MUZERO",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
 }
 """`module:attribute` of a mapping from name to `Preset`, by system."""
