@@ -190,7 +190,7 @@ AGENTS = {
         SELF_PLAY,
     ),
     "alphazero one player": Case(
-        lambda spec: wm.agent("alphazero", spec, **TINY_ALPHAZERO),
+        lambda spec: wm.agent("alphazero", spec, **TINY_ALPHAZERO, outcome_scale=1.0),
         envs.make("probe/catch", rules=True),
         SELF_PLAY,
     ),

@@ -75,7 +75,8 @@ class MCTSConfig:
     """puct: what values are stretched by: the least and greatest among siblings (mctx),
     in the whole tree (MuZero), or `bounds`, known beforehand (board games)."""
     bounds: tuple[float, float] = (-1.0, 1.0)
-    """puct: least and greatest value, for statistics `bounds`."""
+    """puct: least and greatest value, for statistics `bounds`; values beyond count as
+    the nearer of the two."""
     least_range: float = 0.01
     """puct: for statistics `tree`, differences below this are not stretched further
     (MuZero 0, EfficientZero 0.01)."""
@@ -316,8 +317,25 @@ def transform(config: MCTSConfig) -> Callable:
         return mctx.qtransform_by_parent_and_siblings
     if config.statistics == "tree":
         return functools.partial(by_tree, least_range=config.least_range)
-    low, high = config.bounds
-    return functools.partial(mctx.qtransform_by_min_max, min_value=low, max_value=high)
+    return functools.partial(by_bounds, bounds=config.bounds)
+
+
+def by_bounds(
+    tree: mctx.Tree, node: jax.Array, *, bounds: tuple[float, float]
+) -> jax.Array:
+    """Values of a node's actions, in [0, 1] between bounds known beforehand.
+
+    Clipped, unlike mctx's `qtransform_by_min_max`: what was not visited gets 0, so a
+    value below the bounds would rank behind the illegal moves of its node.
+
+    Args:
+      tree: of one row.
+      node: which.
+      bounds: least and greatest value.
+    """
+    low, high = bounds
+    stretched = jnp.clip((tree.qvalues(node) - low) / (high - low), 0.0, 1.0)
+    return jnp.where(tree.children_visits[node] > 0, stretched, 0.0)
 
 
 def by_tree(tree: mctx.Tree, node: jax.Array, *, least_range: float) -> jax.Array:
