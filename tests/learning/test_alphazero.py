@@ -64,7 +64,7 @@ def test_without_what_the_search_found_the_policy_is_useless(game, monkeypatch):
 
     def dropped(self, params, key, carry, x):
         carry, action, extras = original(self, params, key, carry, x)
-        prior = self._look(params, key, x).logits
+        prior = self.look(params, key, x).logits
         return carry, action, {**extras, "policy": jax.nn.softmax(prior)}
 
     monkeypatch.setattr(MCTS, "act", dropped)
