@@ -134,20 +134,14 @@ WEAK = {"teacher.simulations": 2, "reinforce_rounds": 60, "reinforce_rate": 2e-3
 
 
 def test_play_against_earlier_selves_makes_up_for_a_weak_teacher(game):
-    """MEASURED"""
+    """A teacher of 2 playouts: the policy that learned from it loses 0.29 to any reply
+    and 0.97 to perfect ones; after 60 rounds against earlier selves 0.05 and 0.32.
+    Without the policy gradient it would be the first policy still. 160 s."""
     env = wm.env("pgx/tic_tac_toe", rules=True)
     agent = wm.agent("alphago", env.spec, preset="tic_tac_toe", value_rounds=1, **WEAK)
     state = wm.train(agent, env, steps=345_000, quiet=True).state()
     first, second = (
         plays(env, state, game, False, plays=name)
         for name in ("supervised", "reinforced")
-    )
-    print("weak", first, second)
-    print(
-        "perfect",
-        *(
-            plays(env, state, game, True, plays=name)
-            for name in ("supervised", "reinforced")
-        ),
     )
     assert second <= 0.5 * first
