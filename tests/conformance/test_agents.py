@@ -157,7 +157,22 @@ TINY_ALPHAZERO = {
     "search.simulations": 2,
     "search.considered": 2,
 }
+TINY_ALPHAGO = {
+    "net.form": "mlp",
+    "net.layers": 1,
+    "net.units": 4,
+    "teacher.simulations": 2,
+    "search.simulations": 2,
+    "batch_size": 8,
+    "epochs": 1,
+    "reinforce_rounds": 1,
+    "value_rounds": 1,
+    "pool": 2,
+}
 SELF_PLAY = dataclasses.replace(EVERY_STEP, chunk=3, prefill=24)
+GAMES = dataclasses.replace(
+    EVERY_STEP, chunk=10, prefill=40, fit_steps=40, total=200, replay=400
+)
 
 TINY_MUZERO = {
     "search.simulations": 2,
@@ -199,13 +214,18 @@ TINY_GRBAL = {
 }
 
 AGENTS = {
+    "alphago": Case(
+        lambda spec: wm.agent("alphago", spec, **TINY_ALPHAGO),
+        envs.make("pgx/tic_tac_toe", rules=True),
+        GAMES,
+    ),
     "alphazero": Case(
         lambda spec: wm.agent("alphazero", spec, **TINY_ALPHAZERO),
         envs.make("pgx/tic_tac_toe", rules=True),
         SELF_PLAY,
     ),
     "alphazero one player": Case(
-        lambda spec: wm.agent("alphazero", spec, **TINY_ALPHAZERO),
+        lambda spec: wm.agent("alphazero", spec, **TINY_ALPHAZERO, outcome_scale=1.0),
         envs.make("probe/catch", rules=True),
         SELF_PLAY,
     ),

@@ -80,6 +80,11 @@ AGENTS: dict[str, Entry] = {
         description="a policy by gradients along real trajectories, SVG(0), SVG(1), "
         "SVG(infinity) (Heess et al. 2015)",
     ),
+    "alphago": Entry(
+        target="wm.agents.alphago:AlphaGo",
+        description="policies from a teacher and from self-play, a value, and a search "
+        "with playouts (Silver et al. 2016)",
+    ),
     "alphazero": Entry(
         target="wm.agents.alphazero:AlphaZero",
         description="self-play with tree search on the rules (Silver et al. 2018)",
