@@ -21,6 +21,7 @@ COMMANDS = {
     "eval": ("wm.cli_runs:evaluate", "more evaluation episodes of a run"),
     "play": ("wm.cli_runs:play", "play a board game against the agent of a run"),
     "report": ("wm.cli_runs:report", "a page about one or more runs"),
+    "sweep": ("wm.cli_sweep:run", "a table of tasks, presets and seeds"),
     "diagnose": ("wm.cli_runs:diagnose", "how good the learned model of a run is"),
     "doctor": ("wm.cli_doctor:run", "what is installed, and a self-test"),
 }

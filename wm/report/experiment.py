@@ -101,8 +101,9 @@ class Experiment:
         lines = {}
         for task in only or known:
             group, env = known[task]
-            preset = "+".join([group.preset, *filter(None, [add.strip("+")])])
-            words = ["wm", "train", self.system, "--env", env, "--preset", preset]
+            preset = "+".join(filter(None, [group.preset, add.strip("+")]))
+            words = ["wm", "train", self.system, "--env", env]
+            words += ["--preset", preset] if preset else []
             words += ["--seeds", str(seeds or self.seeds), "--seed", str(seed)]
             if not any(word.startswith("--steps") for word in rest):
                 words += ["--steps", str(group.frames // group.repeat)]

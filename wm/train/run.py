@@ -24,6 +24,7 @@ from wm.train import checks, evaluate, introduce, log, memory, recipes, rundir
 from wm.train.checkpoint import Checkpoints
 from wm.train.device import DeviceRunner
 from wm.train.drive import Events, Interrupted, Marks, drive
+from wm.train.estimate import Measured
 from wm.train.host import HostRunner
 from wm.train.host_env import AsHost, host_envs
 from wm.train.loop import Loop, loop_of
@@ -127,6 +128,9 @@ class Session:
         on_host = schedule.replay_tier == "host"
         devices = 1 if self.axis.mesh is None else self.axis.mesh.size
         need = memory.need(self.shapes, seeds // devices, on_host)
+        rows = schedule.envs, evaluate.waves(schedule.eval_episodes)[1]
+        tree = memory.tree(agent, self.shapes, rows)
+        self.need = need = need._replace(tree=tree * self.axis.at_once)
         memory.check(need, schedule.replay)
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
         self.continued = rundir.prepare(out, self.config)
@@ -171,7 +175,7 @@ class Session:
         begin = time.perf_counter()
         try:
             with self._signals():
-                drive(self.runner, states, events, marks)
+                drive(Measured(self.runner, self.display.say), states, events, marks)
         except Interrupted as error:
             raise Stopped(f"{error}; saved. The same command continues") from None
         finally:

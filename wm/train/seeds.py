@@ -71,6 +71,13 @@ class Seeds:
             workers = min(self.count, cores())
             self.pool = concurrent.futures.ThreadPoolExecutor(workers, "wm-seed")
 
+    @property
+    def at_once(self) -> int:
+        """Seeds that one device computes at the same time."""
+        if self.mode == "loop":
+            return 1 if self.pool is None else min(self.count, cores())
+        return self.count if self.mesh is None else self.count // self.mesh.size
+
     def init(self, name: str, fn: Callable, env: Tree) -> Any:
         """States from `fn(env, key)`, one per seed."""
         if self.mode == "loop":

@@ -1,0 +1,118 @@
+"""How many seeds fit into one program: the estimate of `wm train` against what is free.
+
+Asked in a process of its own, since one that has opened an accelerator keeps its
+memory; `python -m wm.sweep.packing` reads command lines and writes costs, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from wm.errors import RunError, UserError
+
+SHARE = 0.8
+"""Of what is free, for replay, learner and tree; the rest is for temporaries."""
+PATIENCE = 600
+"""Seconds after which an estimate is given up."""
+
+
+class Cost(NamedTuple):
+    """What a run with one seed occupies, in bytes."""
+
+    device: int
+    """Of the device (on a CPU: of the machine)."""
+    host: int
+    """Of the machine, for replay that is kept there."""
+    device_free: int | None
+    host_free: int | None
+    devices: int
+
+
+def costs(lines: Mapping[Any, Sequence[str]]) -> dict[Any, Cost | None]:
+    """Costs of `wm train` lines; None where one cannot be built (it will say why).
+
+    Args:
+      lines: words after `wm`, by any key.
+    """
+    request = json.dumps([list(words) for words in lines.values()])
+    env = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "wm.sweep.packing"],
+            input=request,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=env,
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+    except (subprocess.TimeoutExpired, ValueError, IndexError):
+        return dict.fromkeys(lines)
+    answers = [None if answer is None else Cost(*answer) for answer in found]
+    return dict(zip(lines, answers, strict=True))
+
+
+def fitting(cost: Cost, programs: int = 1, memory: float | None = None) -> int:
+    """Seeds that one of several programs at a time has room for, at least one.
+
+    Args:
+      cost: of one seed.
+      programs: that share the machine.
+      memory: bytes for one program, in place of what is free here.
+    """
+    rooms = []
+    if cost.device:
+        free = cost.device_free if memory is None else memory * programs
+        # Seeds of one program spread over the devices; programs beside it use them.
+        devices = cost.devices if memory is None and programs == 1 else 1
+        rooms.append((free, cost.device, devices))
+    if cost.host:
+        rooms.append((cost.host_free, cost.host, 1))
+    counts = [
+        devices * math.floor(SHARE * free / programs / size)
+        for free, size, devices in rooms
+        if free is not None
+    ]
+    return max(min(counts, default=1 << 16), 1)
+
+
+def cost(words: Sequence[str]) -> Cost | None:
+    """Of one `wm train` line with one seed; builds agent and environment."""
+    import jax
+
+    from wm.cli_train import typed
+    from wm.train.dry import occupied
+
+    words = list(words[1:])
+    if "--seeds" in words:
+        words[words.index("--seeds") + 1] = "1"
+    try:
+        agent, env, given = typed(words)
+        need = occupied(agent, env, **given)
+    except (UserError, RunError):
+        return None
+    total = need.replay + need.learner + need.tree
+    devices, on_host = len(jax.devices()), need.host_free is not None
+    if not on_host:
+        return Cost(total, 0, need.free, None, devices)
+    on_device = total - need.replay
+    return Cost(on_device, need.replay, need.free, need.host_free, devices)
+
+
+def main() -> int:
+    """Answer one request."""
+    lines = json.loads(sys.stdin.read())
+    stdout, sys.stdout = sys.stdout, sys.stderr
+    answers = [cost(words) for words in lines]
+    stdout.write(json.dumps(answers) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
