@@ -139,9 +139,25 @@ def parts(system: str, agent_class: Any, values: dict) -> tuple[Any, Any, dict]:
             "seeds": chosen.seeds,
             "seed": chosen.seed,
             "seed_mode": chosen.seed_mode,
+            "hypers": _hypers(values),
             "about": about,
         },
     )
+
+
+def _hypers(values: dict) -> dict[str, tuple[float, ...]]:
+    """`--hypers.NAME 1e-4,3e-4`: the values of every name.
+
+    Raises:
+      UserError: a value that is no number.
+    """
+    found = {}
+    for name, given in _group(values, "hypers").items():
+        listed = given if isinstance(given, list | tuple) else (given,)
+        if any(isinstance(x, bool) or not isinstance(x, int | float) for x in listed):
+            raise UserError(f"--hypers.{name} needs numbers, 1e-4,3e-4, got {given}")
+        found[name] = tuple(listed)
+    return found
 
 
 def _report(path: Any) -> int:
@@ -269,7 +285,8 @@ def _read(system: str, config_class: type, rest: list[str], env: str) -> dict[st
     if env:
         known |= env_options(env)
     command = f"wm train {system}"
-    words, values = parse(rest, known, command, () if env else ("env.",))
+    open_groups = ("hypers.",) if env else ("hypers.", "env.")
+    words, values = parse(rest, known, command, open_groups)
     if words:
         before = rest[rest.index(words[0]) - 1].removeprefix("--")
         if known.get(before, Option("", None)).type is bool:
@@ -342,6 +359,7 @@ def _help(system: str, config_class: type, env: str, preset_name: str) -> int:
     show_help(cls, default, f"wm train {system}", f"Train {system}. {about}")
     if not env:
         print("--env.OPTION: with --env NAME this help lists them.")
+    print("--hypers.NAME 1e-4,3e-4: values of agent.NAME, trained as rows of one run.")
     print(f"presets of {system}, joined with + (later ones win):")
     for name, one in of(system).items():
         print(f"  {name:<12} {_values(one)}\n{'':<15}{one.source}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wm.train.memory import Need
+from wm.train.population import Population
 from wm.train.run import Session
 
 
@@ -25,6 +26,10 @@ def occupied(agent: Any, env: Any, quiet: bool = True, **given: Any) -> Need:
     """
     settings: dict[str, Any] = {"buffer": None, "seed_mode": None, "about": None}
     settings |= {"seeds": 1, "seed": 0, **given}
+    hypers = settings.pop("hypers", None)
+    if hypers:
+        agent = Population(agent, hypers, settings["seeds"])
+        settings["seeds"] = len(agent.members)
     with tempfile.TemporaryDirectory(prefix="wm-dry-") as folder:
         out = Path(folder) / "run"
         return Session(agent, env, out=out, quiet=quiet, **settings).need

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from wm.train import log, memory
+from wm.train.population import Population
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, cores
 from wm.types import ArraySpec, EnvSpec
@@ -84,6 +86,25 @@ def estimate(steps: int, seconds: float, left: int) -> str:
     """`about 2:10 left, as measured over 512 steps`."""
     whole = log.clock(seconds * left / max(steps, 1))
     return f"about {whole} left, as measured over {counted(steps, 'step')}"
+
+
+def members(agent: Any, scores: np.ndarray) -> list[str]:
+    """A line per combination of hyperparameters; none where there are none.
+
+    Args:
+      agent: a `Population` or any other.
+      scores: f32 `[rows, episodes]`.
+    """
+    if not isinstance(agent, Population):
+        return []
+    lines = []
+    means = scores.mean(1)
+    for one in list({tuple(x.items()): x for x in agent.members}.values()):
+        rows = [i for i, x in enumerate(agent.members) if x == one]
+        name = ", ".join(f"{name} {value:g}" for name, value in one.items())
+        spread = f" ± {means[rows].std():.2f}" if len(rows) > 1 else ""
+        lines.append(f"  {name}: {means[rows].mean():.2f}{spread}")
+    return lines
 
 
 def counted(count: int, noun: str) -> str:

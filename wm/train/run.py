@@ -12,7 +12,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from wm.train.estimate import Measured
 from wm.train.host import HostRunner
 from wm.train.host_env import AsHost, host_envs
 from wm.train.loop import Loop, loop_of
+from wm.train.population import Population, member
 from wm.train.results import Run
 from wm.train.schedule import Schedule
 from wm.train.seeds import SeedMode, Seeds, seed_keys
@@ -44,6 +45,7 @@ def train(
     out: str | Path | None = None,
     buffer: Any = None,
     seed_mode: SeedMode | None = None,
+    hypers: Mapping[str, Sequence[float]] | None = None,
     about: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -60,6 +62,8 @@ def train(
       out: run directory; a temporary one if None.
       buffer: in place of the agent's own.
       seed_mode: how seeds share the machine.
+      hypers: settings of the agent that differ between rows, `{name: values}`; every
+        combination gets `seeds` learners.
       about: for config.json: `system`, `env_options`, `preset`, `command`.
       quiet: print nothing.
 
@@ -76,6 +80,9 @@ def train(
     schedule = _schedule(agent, schedule, steps)
     checks.seeds(seed, seeds)
     checks.environment(env)
+    if hypers:
+        agent = Population(agent, hypers, seeds)
+        seeds = len(agent.members)
     if out is None:
         out = tempfile.mkdtemp(prefix="wm-")
     session = Session(
@@ -117,7 +124,8 @@ class Session:
         self.display = log.Display(schedule.total, quiet=quiet)
         self.compiling = 0.0
         self.numbers = [seed + i for i in range(seeds)]
-        self.axis = Seeds(seed_keys(seed, seeds), seed_mode, self._compiled)
+        keys, rows = seed_keys(seed, seeds), getattr(agent, "rows", None)
+        self.axis = Seeds(keys, seed_mode, self._compiled, rows)
         loop = loop_of(agent, schedule, buffer)
         self.env = env
         self.runner = self._runner(loop, env)
@@ -143,7 +151,8 @@ class Session:
         if not is_host(env) and self.schedule.replay_tier == "device":
             return DeviceRunner(loop, env, self.axis)
         if self.axis.mode != "loop":
-            self.axis = Seeds(self.axis.keys, "loop", self._compiled)
+            keys, rows = self.axis.keys, self.axis.rows
+            self.axis = Seeds(keys, "loop", self._compiled, rows)
         if is_host(env):
             envs = host_envs(env, self.numbers)
             self.env = envs[0]
@@ -231,7 +240,8 @@ class Session:
                 "seed": self.numbers[row["seed"]],
                 "frames": row["step"] * repeat,
             } | {k: v for k, v in row.items() if k not in ("step", "seed")}
-            stamped.append(self.clock.stamp(row))
+            number = row["seed"] - self.numbers[0]
+            stamped.append(self.clock.stamp(row | member(self.agent, number)))
             stamped[-1]["time/compile_s"] = self.compiling
         log.append(self.out / "metrics.jsonl", stamped)
         self.written += len(stamped)
@@ -292,6 +302,8 @@ class Session:
             f"{introduce.counted(scores.shape[0], 'seed')} × "
             f"{introduce.counted(scores.shape[1], 'episode')}{known}."
         )
+        for line in introduce.members(self.agent, scores):
+            self.display.line(line)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
