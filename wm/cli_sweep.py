@@ -32,7 +32,7 @@ class Sweep:
     task: tuple[str, ...] = ()
     """Only these tasks of the table (default: all)."""
     preset: tuple[str, ...] = ()
-    """Presets to add to the table's own, each a variant of every task: size1m size12m."""
+    """Presets to add to the table's own, each a variant of every task (size1m …)."""
     seeds: int | None = None
     """Independent learners per task and variant (default: the table's)."""
     seed: int = 0

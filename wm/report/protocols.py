@@ -7,6 +7,7 @@ is not known is said too.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 from wm.report.reference import Published
@@ -46,13 +47,21 @@ EVALUATED = (
 """Those that report evaluation episodes after training."""
 
 
-def protocol(benchmark: str, method: str) -> Protocol:
-    """How a method's numbers on a benchmark were taken."""
+WINDOW = re.compile(r"last (\d+)(k?) (?:frames|environment steps)")
+"""How the note of a row says its own window."""
+
+
+def protocol(row: Published) -> Protocol:
+    """How a published number was taken; the row's own note wins over `RULES`."""
     for name, methods, window in RULES:
-        if benchmark.startswith(name) and method.startswith(methods):
+        if row.benchmark.startswith(name) and row.method.startswith(methods):
+            said = WINDOW.search(row.note)
+            if said and row.env_steps:
+                size = int(said[1]) * (1_000 if said[2] else 1)
+                window = size / row.env_steps
             return Protocol("training", window, TRAINING.format(window))
     for name, methods in EVALUATED:
-        if benchmark.startswith(name) and method.startswith(methods):
+        if row.benchmark.startswith(name) and row.method.startswith(methods):
             return Protocol("evaluation", None, "evaluation episodes")
     return Protocol("", None, "a protocol that the table does not say")
 
@@ -66,7 +75,7 @@ def differences(summary: Summary, row: Published) -> list[str]:
 
 
 def _episodes(summary: Summary, row: Published) -> list[str]:
-    theirs = protocol(row.benchmark, row.method)
+    theirs = protocol(row)
     ours = "evaluation" if summary.evaluated else "training"
     if not theirs.episodes:
         return [f"protocol: ours are {ours} episodes, theirs {theirs.said}"]

@@ -62,9 +62,10 @@ class Display:
             text = f"running, try {entry.tries}"
         if entry.state == "running" and entry.interruptions:
             text += f", after {entry.interruptions} interruptions"
+        line = f"  {text:<14} {entry.unit.name}, seeds {entry.unit.seeds}"
         if entry.over:
-            text += f"  {said(entry.standing())}"
-        self._line(f"  {text:<12} {entry.unit.name}, seeds {entry.unit.seeds}")
+            line += f": {said(entry.standing())}"
+        self._line(line)
 
     def watch(self) -> None:
         """Draw the table again if it is time."""
