@@ -104,8 +104,8 @@ def test_seeds_per_program_follow_from_memory():
 
 def test_the_cost_of_a_run_is_the_estimate_of_train():
     words = plan.split(TABLE, CELL, range(5), None, plan.Path("x"))[0].words
-    found = packing.cost([*words, "--train.replay", "1000"])
-    more = packing.cost([*words, "--train.replay", "2000"])
+    found = packing.cost(words)
+    more = packing.cost([*words, "--train.envs", "4"])
     assert found.device_free > found.device > 0
     assert more.device > found.device
     assert packing.cost(["train", "q_learning", "--env", "grid/nowhere"]) is None

@@ -181,10 +181,11 @@ class Session:
             save=self._save,
             stop=lambda: self.stop,
         )
+        runner: Any = Measured(self.runner, self.display.say)
         begin = time.perf_counter()
         try:
             with self._signals():
-                drive(Measured(self.runner, self.display.say), states, events, marks)
+                drive(runner, states, events, marks)
         except Interrupted as error:
             raise Stopped(f"{error}; saved. The same command continues") from None
         finally:
