@@ -119,7 +119,11 @@ def test_what_weakens_a_verdict_is_said(tmp_path):
     assert found.notes == (
         "a has 200,000 of 400,000 simulator steps: not the published budget",
         "preset size1m, not atari100k",
-        "2 of 5 seeds",
+        "0 of 5 seeds",
+    )
+    # It never came to the frames that count.
+    assert (
+        found.line == "open: dreamer_v3 atari100k Pong has no episode that counts yet"
     )
     other = runs.fake_run(tmp_path / "b", "atari/Boxing")
     with pytest.raises(UserError, match="not of dreamer_v3 on atari/Pong"):

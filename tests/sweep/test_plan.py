@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from wm import cli
+from wm import cli, cli_cost
 from wm.errors import RunError, UserError
 from wm.report.experiment import Experiment, Group
 from wm.sweep import packing, plan
@@ -104,11 +104,11 @@ def test_seeds_per_program_follow_from_memory():
 
 def test_the_cost_of_a_run_is_the_estimate_of_train():
     words = plan.split(TABLE, CELL, range(5), None, plan.Path("x"))[0].words
-    found = packing.cost(words)
-    more = packing.cost([*words, "--train.envs", "4"])
+    found = cli_cost.cost(words)
+    more = cli_cost.cost([*words, "--train.envs", "4"])
     assert found.device_free > found.device > 0
     assert more.device > found.device
-    assert packing.cost(["train", "q_learning", "--env", "grid/nowhere"]) is None
+    assert cli_cost.cost(["train", "q_learning", "--env", "grid/nowhere"]) is None
 
 
 def run_of(path, total=100, seeds=2, reached=100, scores=True):

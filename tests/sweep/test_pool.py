@@ -106,7 +106,7 @@ def test_lines_say_what_changed(tmp_path):
         made[0].state = "done"
         display.changed(made[0])
     assert stream.getvalue().splitlines() == [
-        "  running, try 2  a, seeds 3-4",
+        "  running, try 2 a, seeds 3-4",
         "  done           a, seeds 3-4: return 2 at step 100",
     ]
 

@@ -11,7 +11,7 @@ from wm.agents.q_learning import QLearning
 from wm.agents.sac import SAC
 from wm.errors import RunError
 from wm.nodes import Node
-from wm.presets import compose
+from wm.planners.mcts import MCTSConfig
 from wm.train import memory
 from wm.train.device import state_shapes
 from wm.train.dry import occupied
@@ -33,28 +33,18 @@ def test_params_are_neither_an_optimizers_nor_slow_copies():
     assert memory.optimizer_bytes(state) == 24
 
 
-def board(simulations: int, num_envs: int):
-    env = envs.make("pgx/tic_tac_toe", rules=True)
-    preset = compose("alphazero", "")
-    search = {"simulations": simulations, "method": "gumbel"}
-    config = AlphaZero.Config(search=type(AlphaZero.Config().search)(**search))
-    schedule = Schedule(**{**preset.schedule, "envs": num_envs, "replay": 5_000})
-    agent = AlphaZero(env.spec, config)
-    return agent, state_shapes(loop_of(agent, schedule), env)
-
-
 def test_a_tree_is_a_model_state_per_node_and_row():
-    # Of a node: the rules' state, 9 numbers for each of mctx's five arrays of actions
-    # and a few of its own. Twice the nodes or rows: nearly twice the bytes.
-    agent, shapes = board(simulations=8, num_envs=4)
-    small = memory.tree(agent, shapes, (4, 1))
-    state = memory.size_bytes(shapes.timestep.private) // 4
-    assert small >= (8 + 1) * 4 * state
-    agent, shapes = board(simulations=17, num_envs=4)
-    assert memory.tree(agent, shapes, (4, 1)) == pytest.approx(2 * small, rel=0.1)
+    # Of a node: the rules' state, statistics of 9 actions and a few of its own. Twice
+    # the nodes or rows: nearly twice the bytes.
+    env = envs.make("pgx/tic_tac_toe", rules=True)
+    agent = lambda n: AlphaZero(env.spec, AlphaZero.Config(search=MCTSConfig(n)))
+    schedule = Schedule(envs=4, replay=5_000)
+    shapes = state_shapes(loop_of(agent(8), schedule), env)
+    small = memory.tree(agent(8), shapes, (4, 1))
+    assert small >= (8 + 1) * memory.size_bytes(shapes.timestep.private)
+    assert memory.tree(agent(17), shapes, (4, 1)) == pytest.approx(2 * small, rel=0.1)
     # Evaluation has 8 rows: the larger of both counts.
-    agent, shapes = board(simulations=8, num_envs=4)
-    assert memory.tree(agent, shapes, (4, 8)) == pytest.approx(2 * small, rel=0.1)
+    assert memory.tree(agent(8), shapes, (4, 8)) == pytest.approx(2 * small, rel=0.1)
 
 
 def test_what_searches_no_tree_has_none():
@@ -89,7 +79,7 @@ def test_a_dry_run_counts_and_trains_nothing(capsys):
     assert 0 < one.params < one.optimizer < one.learner
     assert capsys.readouterr().out == ""
     with pytest.raises(RunError, match=r"Use --train.replay"):
-        occupied(agent, env, schedule=Schedule(replay=10**12, prefill=10))
+        occupied(agent, env, schedule=Schedule(replay=2 * 10**9, prefill=10))
 
 
 class Runner:

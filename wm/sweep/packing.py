@@ -1,7 +1,7 @@
 """How many seeds fit into one program: the estimate of `wm train` against what is free.
 
-Asked in a process of its own, since one that has opened an accelerator keeps its
-memory; `python -m wm.sweep.packing` reads command lines and writes costs, as JSON.
+Asked in a process of its own (`wm/cli_cost.py`), since one that has opened an
+accelerator keeps its memory.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-
-from wm.errors import RunError, UserError
 
 SHARE = 0.8
 """Of what is free, for replay, learner and tree; the rest is for temporaries."""
@@ -44,7 +42,7 @@ def costs(lines: Mapping[Any, Sequence[str]]) -> dict[Any, Cost | None]:
     env = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "wm.sweep.packing"],
+            [sys.executable, "-m", "wm.cli_cost"],
             input=request,
             capture_output=True,
             text=True,
@@ -80,39 +78,3 @@ def fitting(cost: Cost, programs: int = 1, memory: float | None = None) -> int:
         if free is not None
     ]
     return max(min(counts, default=1 << 16), 1)
-
-
-def cost(words: Sequence[str]) -> Cost | None:
-    """Of one `wm train` line with one seed; builds agent and environment."""
-    import jax
-
-    from wm.cli_train import typed
-    from wm.train.dry import occupied
-
-    words = list(words[1:])
-    if "--seeds" in words:
-        words[words.index("--seeds") + 1] = "1"
-    try:
-        agent, env, given = typed(words)
-        need = occupied(agent, env, **given)
-    except (UserError, RunError):
-        return None
-    total = need.replay + need.learner + need.tree
-    devices, on_host = len(jax.devices()), need.host_free is not None
-    if not on_host:
-        return Cost(total, 0, need.free, None, devices)
-    on_device = total - need.replay
-    return Cost(on_device, need.replay, need.free, need.host_free, devices)
-
-
-def main() -> int:
-    """Answer one request."""
-    lines = json.loads(sys.stdin.read())
-    stdout, sys.stdout = sys.stdout, sys.stderr
-    answers = [cost(words) for words in lines]
-    stdout.write(json.dumps(answers) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
