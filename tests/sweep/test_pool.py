@@ -235,7 +235,7 @@ def test_a_sweep_here_runs_skips_and_names_failures(tmp_path, capsys):
     file = tmp_path / "tiny.py"
     file.write_text(SOURCE.replace("grid/blocking", "grid/nowhere"))
     root = tmp_path / "runs"
-    words = ["sweep", str(file), "--out", str(root), "--seeds_per_run", "2"]
+    words = ["sweep", str(file), "--out", str(root)]
     assert cli.main([*words, "--", "--train.eval_episodes", "2"]) == 1
     out, err = capsys.readouterr()
     assert "1 done, 1 failed" in out
