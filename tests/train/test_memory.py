@@ -12,7 +12,7 @@ from wm.agents.sac import SAC
 from wm.errors import RunError
 from wm.nodes import Node
 from wm.planners.mcts import MCTSConfig
-from wm.train import memory
+from wm.train import memory, tally
 from wm.train.device import state_shapes
 from wm.train.dry import occupied
 from wm.train.estimate import LEAST_S, Measured
@@ -29,8 +29,8 @@ class Agent(Node):
 
 def test_params_are_neither_an_optimizers_nor_slow_copies():
     state = Agent({"w": jnp.ones(3)}, {"w": jnp.ones(3)}, ({"m": jnp.ones(6)},))
-    assert memory.size_bytes(memory.params_of(state)) == 12
-    assert memory.optimizer_bytes(state) == 24
+    assert memory.size_bytes(tally.params_of(state)) == 12
+    assert tally.optimizer_bytes(state) == 24
 
 
 def test_a_tree_is_a_model_state_per_node_and_row():
@@ -40,18 +40,18 @@ def test_a_tree_is_a_model_state_per_node_and_row():
     agent = lambda n: AlphaZero(env.spec, AlphaZero.Config(search=MCTSConfig(n)))
     schedule = Schedule(envs=4, replay=5_000)
     shapes = state_shapes(loop_of(agent(8), schedule), env)
-    small = memory.tree(agent(8), shapes, (4, 1))
+    small = tally.tree(agent(8), shapes, (4, 1))
     assert small >= (8 + 1) * memory.size_bytes(shapes.timestep.private)
-    assert memory.tree(agent(17), shapes, (4, 1)) == pytest.approx(2 * small, rel=0.1)
+    assert tally.tree(agent(17), shapes, (4, 1)) == pytest.approx(2 * small, rel=0.1)
     # Evaluation has 8 rows: the larger of both counts.
-    assert memory.tree(agent(8), shapes, (4, 8)) == pytest.approx(2 * small, rel=0.1)
+    assert tally.tree(agent(8), shapes, (4, 8)) == pytest.approx(2 * small, rel=0.1)
 
 
 def test_what_searches_no_tree_has_none():
     env = envs.make("grid/dyna_maze")
     agent = QLearning(env.spec)
     shapes = state_shapes(loop_of(agent, Schedule()), env)
-    assert memory.tree(agent, shapes, (1, 1)) == 0
+    assert tally.tree(agent, shapes, (1, 1)) == 0
 
 
 def test_a_tree_that_does_not_fit_is_refused_with_a_remedy():

@@ -13,6 +13,7 @@ from wm.train import log, memory
 from wm.train.population import Population
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, cores
+from wm.train.tally import params_of
 from wm.types import ArraySpec, EnvSpec
 
 SHARED = {"loop": "one after another", "vmap": "at once", "shard": "over {} devices"}
@@ -51,7 +52,7 @@ def acted(action: ArraySpec) -> str:
 
 def agent(name: str, preset: str, shapes: Any, seeds: Seeds) -> str:
     """`dreamer_v3 (demo): 0.20 M parameters × 4 seeds, at once`."""
-    params = memory.params_of(shapes.agent)
+    params = params_of(shapes.agent)
     count = sum(x.size for x in jax.tree.leaves(params))
     size = f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}" if count else "no"
     size += " parameters"

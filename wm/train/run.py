@@ -32,6 +32,7 @@ from wm.train.population import Population, member
 from wm.train.results import Run
 from wm.train.schedule import Schedule
 from wm.train.seeds import SeedMode, Seeds, seed_keys
+from wm.train.tally import told_apart
 
 
 def train(
@@ -137,8 +138,9 @@ class Session:
         devices = 1 if self.axis.mesh is None else self.axis.mesh.size
         need = memory.need(self.shapes, seeds // devices, on_host)
         rows = schedule.envs, evaluate.waves(schedule.eval_episodes)[1]
-        tree = memory.tree(agent, self.shapes, rows)
-        self.need = need = need._replace(tree=tree * self.axis.at_once)
+        here, searching = seeds // devices, self.axis.at_once
+        need = told_apart(need, agent, self.shapes, here, rows, searching)
+        self.need = need
         memory.check(need, schedule.replay)
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
         self.continued = rundir.prepare(out, self.config)
