@@ -9,7 +9,7 @@ import pytest
 from tests.report import runs
 from wm import report
 from wm.report import aggregate, protocols, reference
-from wm.report.hyper_section import section
+from wm.report.hyper_section import best, section
 from wm.report.record import read
 from wm.report.summary import summarize
 
@@ -120,6 +120,7 @@ def test_a_grid_of_hyperparameters_is_in_the_order_of_the_rows(tmp_path):
         (2, 5),
         (2, 6),
     ]
+    assert "mean over 4 combinations" in best(summary)
     page = section(summary)
     assert page.count("<tr>") == 5
     assert "<svg" in page

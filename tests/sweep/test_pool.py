@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -158,6 +159,37 @@ def test_processes_are_asked_to_save_and_tell_their_code(tmp_path, monkeypatch):
     os.kill(handle.pid, signal.SIGKILL)
     handle.wait()
     assert local.poll(handle) == 137
+
+
+def test_a_time_limit_lets_a_program_save(tmp_path, monkeypatch):
+    # As submitit does it: SIGUSR2 for all, and an exception out of our handler.
+    program = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(75)); "
+    program += "print('ready', flush=True); time.sleep(60)"
+    launched, children = subprocess.Popen, []
+
+    def fake(words, **options):
+        children.append(launched([sys.executable, "-c", program], **options))
+        return children[0]
+
+    def limit(number, frame):
+        raise RuntimeError("timed out")
+
+    def send():
+        while not job.log.is_file() or "ready" not in job.log.read_text():
+            time.sleep(0.02)
+        os.kill(children[0].pid, signal.SIGUSR2)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    job = Job(("train",), tmp_path / "a.log")
+    monkeypatch.setattr(backends.subprocess, "Popen", fake)
+    before = signal.signal(signal.SIGUSR2, limit)
+    try:
+        thread = threading.Thread(target=send)
+        thread.start()
+        assert backends.execute(job, str(tmp_path), {}) == 75
+        thread.join()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 def test_several_gpus_are_shared_out(tmp_path, monkeypatch):

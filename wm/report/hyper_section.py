@@ -41,5 +41,23 @@ def section(summary: Summary) -> str:
     return page
 
 
+def best(summary: Summary) -> str:
+    """A sentence below the answer, which is a mean over all combinations."""
+    members = aggregate.hypers(summary)
+    found: dict[str, list[float]] = {}
+    for seed, values in members.items():
+        if seed in summary.per_seed:
+            name = ", ".join(f"{key} {value:g}" for key, value in values.items())
+            score = float(summary.per_seed[seed].mean())
+            found.setdefault(name, []).append(score)
+    if not found:
+        return ""
+    means = {name: float(np.mean(scores)) for name, scores in found.items()}
+    name = max(means, key=means.__getitem__)
+    said = f"This is the mean over {len(found)} combinations of hyperparameters. "
+    said += f"The best, {name}, reaches {number(means[name])}."
+    return f'<p class="note">{text(said)}</p>'
+
+
 def _stretched(line: Line, scale: int) -> Line:
     return line._replace(steps=line.steps * scale)

@@ -121,6 +121,7 @@ def _one(summary: Summary, against: Sequence[str], folder: Path) -> str:
         dreams.pictures(night, folder)
     parts = [
         sections.answer(summary, against),
+        hyper_section.best(summary),
         sections.learning(summary, against),
         dream_section.section(night),
         diagnosis_section.section(diagnosis.load(folder)),

@@ -12,7 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -225,17 +226,38 @@ MISSING = "--backend needs {}: pip install 'wm-jax[sweep]'"
 def execute(job: Job, where: str, env: Mapping[str, str]) -> int:
     """Run a program to its end on whatever machine this is; its exit code.
 
-    What ends this function early (a signal, a cancelled task) ends the program too,
-    with the chance to save.
+    What ends this function early (a time limit, a cancelled task) ends the program
+    too, with the chance to save: its code is then 75 as after any interruption.
     """
-    process = launch(job, env, where)
+    with deaf(signal.SIGUSR2):
+        process = launch(job, env, where)
     try:
         code = process.wait()
-    except BaseException:
+    except Exception:  # a time limit, as submitit says it from inside its handler
+        process.terminate()
+        code = process.wait()
+    except BaseException:  # preempted and queued again, or interrupted
         process.terminate()
         process.wait()
         raise
     return code if code >= 0 else 128 - code
+
+
+@contextlib.contextmanager
+def deaf(number: int) -> Iterator[None]:
+    """Programs started meanwhile ignore a signal.
+
+    SLURM sends SIGUSR2 before a time limit to every process of a job; submitit handles
+    it in ours, and a program that does not know it would die of it unsaved.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def launch(
