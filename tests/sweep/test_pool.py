@@ -213,6 +213,7 @@ def test_several_gpus_are_shared_out(tmp_path, monkeypatch):
 
 
 def test_a_cluster_without_its_package_or_queue_says_so(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("submitit")
     file = tmp_path / "tiny.py"
     file.write_text(SOURCE)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -235,6 +236,7 @@ def wait(backend, handle, seconds=60.0):
 
 
 def test_submitit_runs_programs_and_tells_their_codes(tmp_path):
+    pytest.importorskip("submitit")
     backend = Slurm(tmp_path / "slurm", Resources(hours=0.1), cluster="local")
     fine = Job(("--version",), tmp_path / "fine.log")
     wrong = Job(("nothing",), tmp_path / "wrong.log")
@@ -247,6 +249,7 @@ def test_submitit_runs_programs_and_tells_their_codes(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_local_ray_cluster_runs_a_sweep(tmp_path):
+    pytest.importorskip("ray")
     # A process of its own: ray leaves threads and warnings behind.
     file = tmp_path / "tiny.py"
     file.write_text(SOURCE)

@@ -34,6 +34,7 @@ def test_params_are_neither_an_optimizers_nor_slow_copies():
 
 
 def test_a_tree_is_a_model_state_per_node_and_row():
+    pytest.importorskip("pgx")
     # Of a node: the rules' state, statistics of 9 actions and a few of its own. Twice
     # the nodes or rows: nearly twice the bytes.
     env = envs.make("pgx/tic_tac_toe", rules=True)

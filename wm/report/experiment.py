@@ -1,6 +1,6 @@
 """A benchmark as a table: tasks × presets × seeds, and the numbers published for it.
 
-The files in `experiments/` hold the values; this is what they share.
+`cells.py` holds the values, `experiments/` runs them; this is what tables share.
 """
 
 from __future__ import annotations
