@@ -178,10 +178,7 @@ class Slurm:
         Raises:
           UserError: the extra `sweep`, or SLURM, is missing.
         """
-        try:
-            import submitit
-        except ImportError as error:
-            raise UserError(MISSING.format("submitit")) from error
+        submitit = _submitit()
         if cluster == "slurm" and shutil.which("sbatch") is None:
             raise UserError("--backend slurm: there is no sbatch; use a login node")
         given = resources or Resources()
@@ -218,6 +215,26 @@ class Slurm:
 
     def close(self) -> None:
         """Nothing is left open."""
+
+
+def _submitit() -> Any:
+    """The package, kept from setting up logging: that would close the handlers of
+    others here, with the streams they write to.
+
+    Raises:
+      UserError: it is missing.
+    """
+    name = "SUBMITIT_LOG_LEVEL"
+    chosen = os.environ.get(name)
+    os.environ.setdefault(name, "NOCONFIG")
+    try:
+        import submitit
+    except ImportError as error:
+        raise UserError(MISSING.format("submitit")) from error
+    finally:
+        if chosen is None:
+            del os.environ[name]
+    return submitit
 
 
 MISSING = "--backend needs {}: pip install 'wm-jax[sweep]'"
