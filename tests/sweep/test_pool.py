@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import util
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ from wm.sweep.backends import Job, Local, Resources, Slurm
 from wm.sweep.display import Display, row, summary
 from wm.sweep.plan import Unit
 from wm.sweep.pool import Entry, Pool
+
+# Found, not imported: importing it bare sets up logging, which closes pytest's stderr.
+needs_submitit = pytest.mark.skipif(
+    util.find_spec("submitit") is None, reason="needs the extra sweep"
+)
 
 
 class Codes:
@@ -212,8 +218,8 @@ def test_several_gpus_are_shared_out(tmp_path, monkeypatch):
     assert given == ["2", "5", "2", "5"]
 
 
+@needs_submitit
 def test_a_cluster_without_its_package_or_queue_says_so(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("submitit")
     file = tmp_path / "tiny.py"
     file.write_text(SOURCE)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -235,8 +241,8 @@ def wait(backend, handle, seconds=60.0):
     raise TimeoutError
 
 
+@needs_submitit
 def test_submitit_runs_programs_and_tells_their_codes(tmp_path):
-    pytest.importorskip("submitit")
     backend = Slurm(tmp_path / "slurm", Resources(hours=0.1), cluster="local")
     fine = Job(("--version",), tmp_path / "fine.log")
     wrong = Job(("nothing",), tmp_path / "wrong.log")
