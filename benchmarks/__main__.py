@@ -15,6 +15,7 @@ NAMES = {
     "replay": "add, sample, memory",
     "dreamer_v3": "seconds and GFLOP/s of one update, against the matmul peak",
     "pets": "planning in an ensemble and fitting it, against the matmul peak",
+    "search": "the tree's own cost beside rules and net; positions/s of self-play",
     "end_to_end": "environment steps per second of whole runs, seeds in one program",
     "host_share": "share of the wall clock that train_device spends on the host",
 }

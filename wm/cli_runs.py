@@ -22,7 +22,10 @@ class Evaluate:
     """Write an animation of the first episode into report/."""
     opponent: str = ""
     """Of games for two: play against mcts (a search of the rules with random playouts)
-    or random, each side first in half of the episodes; scores.jsonl stays as it is."""
+    or random, each side first in half of the episodes; scores.jsonl stays as it is.
+    Several, separated by commas, give Elo ratings: also mcts:N (of N simulations), past
+    (earlier checkpoints, see --train.keep_checkpoints), and anchors (random and mcts of
+    1, 10, 100, 1000)."""
     simulations: int | None = None
     """Of the opponent mcts, per move (default: 100)."""
 
@@ -82,7 +85,8 @@ def evaluate(words: list[str]) -> int:
         raise UserError(f"wm eval needs one RUN, got {len(paths)} (`wm eval --help`)")
     if chosen.episodes < 1:
         raise UserError(f"--episodes must be at least 1, got {chosen.episodes}")
-    if chosen.simulations is not None and chosen.opponent != "mcts":
+    opponents = [word.strip() for word in chosen.opponent.split(",")]
+    if chosen.simulations is not None and "mcts" not in opponents:
         raise UserError("--simulations is of the opponent: add --opponent mcts")
     if chosen.opponent and chosen.video:
         raise UserError("--video is of self-play: leave out --opponent")
@@ -92,7 +96,12 @@ def evaluate(words: list[str]) -> int:
         from wm.cli_match import match
 
         simulations = 100 if chosen.simulations is None else chosen.simulations
-        match(folder, chosen.opponent, simulations, chosen.episodes)
+        if opponents in (["mcts"], ["random"]):
+            match(folder, chosen.opponent, simulations, chosen.episodes)
+            return 0
+        from wm.cli_ladder import ladder, named
+
+        ladder(folder, named(chosen.opponent, simulations), chosen.episodes)
         return 0
     from wm.train.run import load
 

@@ -1,5 +1,7 @@
 """Bytes that a run will occupy: what is counted, and what is refused."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ from wm.train import memory, tally
 from wm.train.device import state_shapes
 from wm.train.dry import occupied
 from wm.train.estimate import LEAST_S, Measured
-from wm.train.loop import loop_of
+from wm.train.loop import Loop, loop_of
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, seed_keys
 
@@ -39,20 +41,75 @@ def test_a_tree_is_a_model_state_per_node_and_row():
     # the nodes or rows: nearly twice the bytes.
     env = envs.make("pgx/tic_tac_toe", rules=True)
     agent = lambda n: AlphaZero(env.spec, AlphaZero.Config(search=MCTSConfig(n)))
-    schedule = Schedule(envs=4, replay=5_000)
-    shapes = state_shapes(loop_of(agent(8), schedule), env)
-    small = tally.tree(agent(8), shapes, (4, 1))
+    loop = lambda n: loop_of(agent(n), Schedule(envs=4, replay=5_000))
+    shapes = state_shapes(loop(8), env)
+    small = tally.tree(loop(8), shapes, 1)
     assert small >= (8 + 1) * memory.size_bytes(shapes.timestep.private)
-    assert tally.tree(agent(17), shapes, (4, 1)) == pytest.approx(2 * small, rel=0.1)
+    assert tally.tree(loop(17), shapes, 1) == pytest.approx(2 * small, rel=0.1)
     # Evaluation has 8 rows: the larger of both counts.
-    assert tally.tree(agent(8), shapes, (4, 8)) == pytest.approx(2 * small, rel=0.1)
+    assert tally.tree(loop(8), shapes, 8) == pytest.approx(2 * small, rel=0.1)
+
+
+class Searching:
+    """An agent whose loops carry known arrays: 100 numbers per row."""
+
+    class Config(NamedTuple):
+        search: Any = MCTSConfig(1)
+        reanalyse: float = 0.0
+
+    def __init__(self, reanalyse=0.0):
+        self.config = self.Config(reanalyse=reanalyse)
+
+    def batches(self, schedule):
+        return {"replay": (8, 2), "reanalyse": (16, 4)}
+
+    def searched(self, rows):
+        grow = lambda i, tree: tree + i
+        return jax.lax.fori_loop(0, 5, grow, jnp.zeros((rows, 100)))
+
+    def actor(self, state):
+        return state
+
+    def act(self, actor, key, carry, timestep, mode):
+        if mode != "prefill":
+            self.searched(timestep.reward.shape[0])
+
+    def update(self, state, key, batches):
+        return self.searched(batches["replay"].shape[0])
+
+    def reanalyse(self, state, key, batch):
+        return self.searched(batch.shape[0])
+
+
+class Drawn:
+    def sample(self, buffer, key, N, L):
+        return buffer, jnp.zeros((N, L))
+
+
+@pytest.mark.parametrize(
+    ("share", "steps", "rows"), [(0.0, None, 4), (0.5, None, 8), (0.0, 100, 16)]
+)
+def test_what_is_searched_anew_counts(share, steps, rows):
+    schedule = Schedule(envs=4, reanalyse_steps=steps)
+    loop = Loop(Searching(share), Drawn(), schedule)
+
+    class Shapes(NamedTuple):
+        agent: Any = ()
+        carry: Any = ()
+        buffer: Any = ()
+        timestep: Any = Row(jnp.zeros(4))
+
+    assert tally.tree(loop, Shapes(), 2) == pytest.approx(rows * 400, abs=16)
+
+
+class Row(NamedTuple):
+    reward: jax.Array
 
 
 def test_what_searches_no_tree_has_none():
     env = envs.make("grid/dyna_maze")
-    agent = QLearning(env.spec)
-    shapes = state_shapes(loop_of(agent, Schedule()), env)
-    assert tally.tree(agent, shapes, (1, 1)) == 0
+    loop = loop_of(QLearning(env.spec), Schedule())
+    assert tally.tree(loop, state_shapes(loop, env), 1) == 0
 
 
 def test_a_tree_that_does_not_fit_is_refused_with_a_remedy():

@@ -137,9 +137,9 @@ class Session:
         on_host = schedule.replay_tier == "host"
         devices = 1 if self.axis.mesh is None else self.axis.mesh.size
         need = memory.need(self.shapes, seeds // devices, on_host)
-        rows = schedule.envs, evaluate.waves(schedule.eval_episodes)[1]
+        rows = evaluate.waves(schedule.eval_episodes)[1]
         here, searching = seeds // devices, self.axis.at_once
-        need = told_apart(need, agent, self.shapes, here, rows, searching)
+        need = told_apart(need, loop, self.shapes, here, rows, searching)
         self.need = need
         memory.check(need, schedule.replay)
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)

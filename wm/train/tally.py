@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,27 +12,22 @@ from wm.types import Tree
 
 
 def told_apart(
-    need: Need,
-    agent: Any,
-    shapes: Any,
-    seeds: int,
-    rows: Sequence[int],
-    searching: int,
+    need: Need, loop: Any, shapes: Any, seeds: int, eval_rows: int, searching: int
 ) -> Need:
     """`need` with the learner's parts and the search tree.
 
     Args:
       need: of replay and learner.
-      agent: traced for its search.
+      loop: agent, buffer and schedule; traced where the agent searches.
       shapes: `TrainState` of one seed, arrays or shapes.
       seeds: on a device.
-      rows: see `tree`.
+      eval_rows: episodes that evaluation plays at once.
       searching: seeds that one device computes at the same time.
     """
     return need._replace(
         params=seeds * size_bytes(params_of(shapes.agent)),
         optimizer=seeds * optimizer_bytes(shapes.agent),
-        tree=searching * tree(agent, shapes, rows),
+        tree=searching * tree(loop, shapes, eval_rows),
     )
 
 
@@ -55,33 +50,51 @@ def _leaves(tree: Tree, words: tuple[str, ...], inside: bool) -> list:
     return [leaf for path, leaf in pairs if below(path) == inside]
 
 
-def tree(agent: Any, shapes: Any, rows: Sequence[int]) -> int:
-    """Bytes of the search tree of one seed, 0 where no tree is searched.
+def tree(loop: Any, shapes: Any, eval_rows: int) -> int:
+    """Bytes of the largest search tree of one seed, 0 where no tree is searched.
 
     The tree is what the search's loop carries: (simulations + 1) nodes per row, each
-    with a model state and the statistics of its actions. `act` is traced, not run.
-
-    Args:
-      agent: one whose `config.search` counts `simulations`.
-      shapes: `TrainState` of one seed, arrays or shapes.
-      rows: how many search at once: of training, and of evaluation.
+    with a model state and the statistics of its actions. Rows are the environments in
+    acting, episodes in evaluation, records of a batch where targets are searched anew.
+    Functions are traced, not run.
     """
-    search = getattr(getattr(agent, "config", None), "search", None)
-    if not getattr(search, "simulations", 0):
+    agent = loop.agent
+    config = getattr(agent, "config", None)
+    if not getattr(getattr(config, "search", None), "simulations", 0):
         return 0
-    key = jax.random.key(0)
-    sizes = []
-    for mode, count in zip(("train", "eval"), rows, strict=True):
-        resized = lambda x, count=count: jax.ShapeDtypeStruct(
-            (count, *x.shape[1:]), x.dtype
-        )
-        carry, timestep = jax.tree.map(resized, (shapes.carry, shapes.timestep))
-        act = lambda state, key, carry, timestep, mode=mode: agent.act(
-            agent.actor(state), key, carry, timestep, mode
-        )
-        traced = jax.make_jaxpr(act)(shapes.agent, key, carry, timestep)
-        sizes.append(_largest_carry(traced.jaxpr))
+    envs = loop.schedule.envs
+    rows = {"prefill": envs, "train": envs, "eval": eval_rows}
+    sizes = [_acting(agent, shapes, mode, count) for mode, count in rows.items()]
+    if loop.schedule.replay_tier == "device":
+        if loop.schedule.reanalyse_steps is not None and hasattr(agent, "reanalyse"):
+            again = lambda state, key, got: agent.reanalyse(
+                state, key, got["reanalyse"]
+            )
+            sizes.append(_learning(loop, shapes, ["reanalyse"], again))
+        if getattr(config, "reanalyse", 0):
+            names = list(loop.update_batches())
+            sizes.append(_learning(loop, shapes, names, agent.update))
     return max(sizes)
+
+
+def _acting(agent: Any, shapes: Any, mode: str, rows: int) -> int:
+    resized = lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
+    carry, timestep = jax.tree.map(resized, (shapes.carry, shapes.timestep))
+    act = lambda state, key, carry, timestep: agent.act(
+        agent.actor(state), key, carry, timestep, mode
+    )
+    key = jax.random.key(0)
+    return _largest_carry(jax.make_jaxpr(act)(shapes.agent, key, carry, timestep).jaxpr)
+
+
+def _learning(loop: Any, shapes: Any, names: Sequence[str], method: Callable) -> int:
+    """As `_acting`, of a method that gets batches."""
+    key, batches = jax.random.key(0), loop.agent.batches(loop.schedule)
+    drawn = lambda N, L: jax.eval_shape(
+        lambda buffer, key: loop.buffer.sample(buffer, key, N, L)[1], shapes.buffer, key
+    )
+    given = {name: drawn(*batches[name]) for name in names}
+    return _largest_carry(jax.make_jaxpr(method)(shapes.agent, key, given).jaxpr)
 
 
 def _largest_carry(jaxpr: Any) -> int:
