@@ -85,6 +85,10 @@ def test_a_file_without_a_table_says_so(tmp_path):
     file.write_text("1 / 0")
     with pytest.raises(UserError, match="ZeroDivisionError"):
         plan.experiment(file)
+    # Parentheses without a comma.
+    file.write_text(SOURCE.replace(', "grid/blocking"', ""))
+    with pytest.raises(UserError, match="envs must be a tuple"):
+        plan.experiment(file)
 
 
 def test_seeds_per_program_follow_from_memory():

@@ -33,6 +33,10 @@ class Group:
     repeat: int = 1
     """Simulator steps per action."""
 
+    def __post_init__(self):
+        if isinstance(self.envs, str):
+            raise ValueError(f'envs must be a tuple, got "{self.envs}"')
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
