@@ -137,10 +137,7 @@ class Session:
         on_host = schedule.replay_tier == "host"
         devices = 1 if self.axis.mesh is None else self.axis.mesh.size
         need = memory.need(self.shapes, seeds // devices, on_host)
-        rows = evaluate.waves(schedule.eval_episodes)[1]
-        here, searching = seeds // devices, self.axis.at_once
-        need = told_apart(need, loop, self.shapes, here, rows, searching)
-        self.need = need
+        self.need = need = told_apart(need, loop, self.shapes, self.axis)
         memory.check(need, schedule.replay)
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
         self.continued = rundir.prepare(out, self.config)
@@ -243,8 +240,8 @@ class Session:
                 "seed": self.numbers[row["seed"]],
                 "frames": row["step"] * repeat,
             } | {k: v for k, v in row.items() if k not in ("step", "seed")}
-            number = row["seed"] - self.numbers[0]
-            stamped.append(self.clock.stamp(row | member(self.agent, number)))
+            row |= member(self.agent, row["seed"] - self.numbers[0])
+            stamped.append(self.clock.stamp(row))
             stamped[-1]["time/compile_s"] = self.compiling
         log.append(self.out / "metrics.jsonl", stamped)
         self.written += len(stamped)

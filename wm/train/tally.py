@@ -7,27 +7,28 @@ from typing import Any
 
 import jax
 
+from wm.train import evaluate
 from wm.train.memory import Need, size_bytes
+from wm.train.seeds import Seeds
 from wm.types import Tree
 
 
-def told_apart(
-    need: Need, loop: Any, shapes: Any, seeds: int, eval_rows: int, searching: int
-) -> Need:
+def told_apart(need: Need, loop: Any, shapes: Any, axis: Seeds) -> Need:
     """`need` with the learner's parts and the search tree.
 
     Args:
       need: of replay and learner.
       loop: agent, buffer and schedule; traced where the agent searches.
       shapes: `TrainState` of one seed, arrays or shapes.
-      seeds: on a device.
-      eval_rows: episodes that evaluation plays at once.
-      searching: seeds that one device computes at the same time.
+      axis: says how many seeds a device computes at the same time.
     """
+    # As many copies as `need` counts: seeds on a device.
+    copies = need.learner / max(size_bytes(shapes) - size_bytes(shapes.buffer), 1)
+    _, eval_rows = evaluate.waves(loop.schedule.eval_episodes)
     return need._replace(
-        params=seeds * size_bytes(params_of(shapes.agent)),
-        optimizer=seeds * optimizer_bytes(shapes.agent),
-        tree=searching * tree(loop, shapes, eval_rows),
+        params=round(copies * size_bytes(params_of(shapes.agent))),
+        optimizer=round(copies * optimizer_bytes(shapes.agent)),
+        tree=axis.at_once * tree(loop, shapes, eval_rows),
     )
 
 
