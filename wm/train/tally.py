@@ -99,17 +99,21 @@ def _learning(loop: Any, shapes: Any, names: Sequence[str], method: Callable) ->
 
 
 def _largest_carry(jaxpr: Any) -> int:
-    """Bytes that the largest loop of a program carries, inner programs included."""
+    """Bytes that the largest loop of a program carries, inner programs included.
+
+    Read off results: what a scan carries has the shape that its body gives, what it
+    collects has one axis more. Parameters of a scan differ between versions of jax.
+    """
     sizes = [0]
     for equation in jaxpr.eqns:
         given, name = equation.params, equation.primitive.name
+        results = [x.aval for x in equation.outvars]
         if name == "scan":
-            first = given["num_consts"]
-            carried = equation.invars[first : first + given["num_carry"]]
-            sizes.append(size_bytes([x.aval for x in carried]))
+            body = [x.aval for x in given["jaxpr"].jaxpr.outvars]
+            pairs = zip(results, body, strict=False)
+            sizes.append(size_bytes([x for x, y in pairs if x.shape == y.shape]))
         elif name == "while":
-            first = given["cond_nconsts"] + given["body_nconsts"]
-            sizes.append(size_bytes([x.aval for x in equation.invars[first:]]))
+            sizes.append(size_bytes(results))
         for value in given.values():
             for inner in value if isinstance(value, tuple | list) else (value,):
                 inner = getattr(inner, "jaxpr", inner)
