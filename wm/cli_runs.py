@@ -49,6 +49,8 @@ class Report:
     out: str = ""
     """Folder of the page (default: report/ in the run; of several runs, report/ in the
     folder that they share)."""
+    csv: bool = False
+    """Write the numbers alone: curves.csv, scores.csv, aggregates.csv."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,8 +144,9 @@ def report(words: list[str]) -> int:
     folders = [_run_folder(path) for path in paths]
     from wm.report import write
 
-    page = write(folders, against=chosen.against or None, out=chosen.out or None)
-    print(f"report: {page}")
+    against, out = chosen.against or None, chosen.out or None
+    page = write(folders, against=against, out=out, only_csv=chosen.csv)
+    print(f"{'numbers' if chosen.csv else 'report'}: {page}")
     return 0
 
 

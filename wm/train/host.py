@@ -92,18 +92,19 @@ class HostRunner:
 
     def shapes(self) -> Any:
         """Shapes of one seed's saved state."""
-        build = lambda key, timestep: self._begin(key, timestep)[0]
-        shapes = jax.eval_shape(build, jax.random.key(0), self._first[0])
+        build = lambda timestep, key: self._begin(timestep, key)[0]
+        shapes = jax.eval_shape(build, self._first[0], jax.random.key(0))
         if not self.on_host:
             return shapes
         return shapes.replace(buffer=self.loop.buffer.state(self._replay()))
 
     def init(self) -> list[HostState]:
         """Every seed before its first action."""
-        begin = jax.jit(lambda key, timestep: self._begin(key, timestep)[0])
+        begin = jax.jit(lambda timestep, *given: self._begin(timestep, *given)[0])
+        replay = lambda: self._replay() if self.on_host else None
         return [
-            HostState(begin(key, first), self._replay() if self.on_host else None)
-            for key, first in zip(self.seeds.keys, self._first, strict=True)
+            HostState(begin(first, *self.seeds.given(i)), replay())
+            for i, first in enumerate(self._first)
         ]
 
     def restore(
@@ -192,11 +193,11 @@ class HostRunner:
         inside["evaluate"] = inside.get("evaluate", 0.0) + time.perf_counter() - start
         return evaluate.Scores(*(np.stack(x) for x in zip(*found, strict=True)))
 
-    def _begin(self, key: Key, timestep: TimeStep) -> tuple[TrainState, Tree]:
+    def _begin(self, timestep: TimeStep, key: Key, *row) -> tuple[TrainState, Tree]:
         """As `Loop.init`, with a time step that has arrived."""
         loop = self.loop
         key_agent, _, key = jax.random.split(key, 3)
-        agent = loop.agent.init(key_agent)
+        agent = loop.agent.init(key_agent, *row)
         if self.on_host:
             buffer, sums = (), self._empty_sums(agent)
         else:

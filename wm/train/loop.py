@@ -100,10 +100,10 @@ class Loop:
         batches = self.agent.batches(self.schedule)
         return {name: batches[name] for name in sorted(batches) if name not in RESERVED}
 
-    def init(self, env: Batched, key: Key) -> TrainState:
-        """The state before the first action."""
+    def init(self, env: Batched, key: Key, *row: Tree) -> TrainState:
+        """The state before the first action; `row`: hyperparameters, if there are."""
         key_agent, key_env, key = jax.random.split(key, 3)
-        agent = self.agent.init(key_agent)
+        agent = self.agent.init(key_agent, *row)
         env_state, timestep = env.reset(key_env, self.schedule.envs)
         buffer = self.buffer.init(self.example(agent, timestep))
         sums = self.empty_sums(agent, buffer)

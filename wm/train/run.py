@@ -12,7 +12,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,15 @@ from wm.train import checks, evaluate, introduce, log, memory, recipes, rundir
 from wm.train.checkpoint import Checkpoints
 from wm.train.device import DeviceRunner
 from wm.train.drive import Events, Interrupted, Marks, drive
+from wm.train.estimate import Measured
 from wm.train.host import HostRunner
 from wm.train.host_env import AsHost, host_envs
 from wm.train.loop import Loop, loop_of
+from wm.train.population import Population, member
 from wm.train.results import Run
 from wm.train.schedule import Schedule
 from wm.train.seeds import SeedMode, Seeds, seed_keys
+from wm.train.tally import told_apart
 
 
 def train(
@@ -43,6 +46,7 @@ def train(
     out: str | Path | None = None,
     buffer: Any = None,
     seed_mode: SeedMode | None = None,
+    hypers: Mapping[str, Sequence[float]] | None = None,
     about: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -59,6 +63,8 @@ def train(
       out: run directory; a temporary one if None.
       buffer: in place of the agent's own.
       seed_mode: how seeds share the machine.
+      hypers: settings of the agent that differ between rows, `{name: values}`; every
+        combination gets `seeds` learners.
       about: for config.json: `system`, `env_options`, `preset`, `command`.
       quiet: print nothing.
 
@@ -75,6 +81,9 @@ def train(
     schedule = _schedule(agent, schedule, steps)
     checks.seeds(seed, seeds)
     checks.environment(env)
+    if hypers:
+        agent = Population(agent, hypers, seeds)
+        seeds = len(agent.members)
     if out is None:
         out = tempfile.mkdtemp(prefix="wm-")
     session = Session(
@@ -116,7 +125,8 @@ class Session:
         self.display = log.Display(schedule.total, quiet=quiet)
         self.compiling = 0.0
         self.numbers = [seed + i for i in range(seeds)]
-        self.axis = Seeds(seed_keys(seed, seeds), seed_mode, self._compiled)
+        keys, rows = seed_keys(seed, seeds), getattr(agent, "rows", None)
+        self.axis = Seeds(keys, seed_mode, self._compiled, rows)
         loop = loop_of(agent, schedule, buffer)
         self.env = env
         self.runner = self._runner(loop, env)
@@ -127,6 +137,7 @@ class Session:
         on_host = schedule.replay_tier == "host"
         devices = 1 if self.axis.mesh is None else self.axis.mesh.size
         need = memory.need(self.shapes, seeds // devices, on_host)
+        self.need = need = told_apart(need, loop, self.shapes, self.axis)
         memory.check(need, schedule.replay)
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
         self.continued = rundir.prepare(out, self.config)
@@ -139,7 +150,8 @@ class Session:
         if not is_host(env) and self.schedule.replay_tier == "device":
             return DeviceRunner(loop, env, self.axis)
         if self.axis.mode != "loop":
-            self.axis = Seeds(self.axis.keys, "loop", self._compiled)
+            keys, rows = self.axis.keys, self.axis.rows
+            self.axis = Seeds(keys, "loop", self._compiled, rows)
         if is_host(env):
             envs = host_envs(env, self.numbers)
             self.env = envs[0]
@@ -168,10 +180,11 @@ class Session:
             save=self._save,
             stop=lambda: self.stop,
         )
+        runner: Any = Measured(self.runner, self.display.say)
         begin = time.perf_counter()
         try:
             with self._signals():
-                drive(self.runner, states, events, marks)
+                drive(runner, states, events, marks)
         except Interrupted as error:
             raise Stopped(f"{error}; saved. The same command continues") from None
         finally:
@@ -227,6 +240,7 @@ class Session:
                 "seed": self.numbers[row["seed"]],
                 "frames": row["step"] * repeat,
             } | {k: v for k, v in row.items() if k not in ("step", "seed")}
+            row |= member(self.agent, row["seed"] - self.numbers[0])
             stamped.append(self.clock.stamp(row))
             stamped[-1]["time/compile_s"] = self.compiling
         log.append(self.out / "metrics.jsonl", stamped)
@@ -288,6 +302,8 @@ class Session:
             f"{introduce.counted(scores.shape[0], 'seed')} × "
             f"{introduce.counted(scores.shape[1], 'episode')}{known}."
         )
+        for line in introduce.members(self.agent, scores):
+            self.display.line(line)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

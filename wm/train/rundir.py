@@ -19,6 +19,7 @@ import numpy as np
 
 from wm.errors import RunError, UserError
 from wm.train import recipes
+from wm.train.population import Population
 from wm.train.schedule import Schedule
 
 FORMAT = 1
@@ -50,6 +51,8 @@ def describe(
       about: what only the caller knows: `system`, `env_options`, `preset`, `command`.
     """
     about = dict(about or {})
+    population = agent if isinstance(agent, Population) else None
+    agent = agent if population is None else population.base
     config = getattr(agent, "config", None)
     spec = env.spec
     described = {
@@ -71,6 +74,8 @@ def describe(
         "seed": seed,
         "command": list(about.get("command", ())),
     }
+    if population is not None:
+        described["hypers"] = population.values
     return json.loads(json.dumps(described))
 
 
