@@ -7,7 +7,9 @@ import pytest
 
 from wm.errors import RunError
 from wm.nodes import Node
-from wm.train.checkpoint import Checkpoints, Damaged, checksum
+from wm.train.checkpoint import Checkpoints
+from wm.train.leaves import checksum
+from wm.train.manifest import Damaged
 
 
 class Node(Node):
@@ -32,6 +34,7 @@ def save(path, steps=(1,), keep=2):
     for step in steps:
         tree = {**TREE, "bytes": TREE["bytes"] + np.uint8(step)}
         checkpoints.save(step, [("one", tree), ("two", {})], {"step": step})
+    checkpoints.wait()
     return checkpoints
 
 
@@ -67,14 +70,15 @@ def test_older_steps_stay_without_what_continuing_needs(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=None)
     for step in (1, 2, 3):
         checkpoints.save(step, [("one", TREE), ("one_replay", TREE)], {"step": step})
+    checkpoints.wait()
     assert checkpoints.steps() == [1, 2, 3]
     assert checkpoints.read(1, {"one": SHAPES}).notes == {"step": 1}
-    assert not (tmp_path / "1" / "one_replay").exists()
     with pytest.raises(Damaged, match="one_replay: missing"):
         checkpoints.read(1, {"one_replay": SHAPES})
     assert checkpoints.read(2, {"one_replay": SHAPES}).step == 2
     checkpoints.keep = 3
     checkpoints.save(4, [("one", TREE)], {})
+    checkpoints.wait()
     assert checkpoints.steps() == [2, 3, 4]
 
 
@@ -124,6 +128,7 @@ def test_an_unwritable_place_is_one_line_and_harms_nothing(tmp_path, monkeypatch
     monkeypatch.setattr("wm.train.checkpoint.write_item", full)
     with pytest.raises(RunError, match=r"cannot save to .*no space left.*free\)"):
         checkpoints.save(2, [("one", TREE)], {})
+        checkpoints.wait()
     assert checkpoints.steps() == [1]
     assert [x.name for x in tmp_path.iterdir()] == ["1"]
 

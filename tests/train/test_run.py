@@ -14,7 +14,9 @@ from tests.train.toy import Config, Toy
 from wm import envs
 from wm.agents.dreamer_v3 import DreamerV3
 from wm.errors import RunError, UserError
+from wm.train import manifest, segments
 from wm.train import run as run_module
+from wm.train.leaves import checksum
 from wm.train.run import load, train
 from wm.train.schedule import Schedule
 
@@ -55,8 +57,14 @@ def rows(run, name="metrics"):
 
 def saved(run):
     """Checksums of everything in the newest checkpoint: learner, keys, replay."""
-    newest = max((run.path / "checkpoints").iterdir(), key=lambda x: int(x.name))
-    return json.loads((newest / "manifest.json").read_text())["items"]
+    folder = run.path / "checkpoints"
+    body = manifest.read(folder / str(run.saved()[-1]))
+    arrays = lambda entry: segments.arrays_of(folder / "segments", entry)
+    replay = {
+        name: list(map(checksum, arrays(entry)))
+        for name, entry in body["replay"].items()
+    }
+    return {**body["items"], **replay}
 
 
 def stop_after(monkeypatch, count):

@@ -55,6 +55,8 @@ class Events:
     progress: Callable[[Report], None] = lambda report: None
     evaluate: Callable[[Any, Report], None] | None = None
     save: Callable[[Any, Report, Marks], None] | None = None
+    due: Callable[[], bool] = lambda: False
+    """Whether to save now, whatever the step."""
     stop: Callable[[], bool] = lambda: False
 
 
@@ -109,7 +111,7 @@ def between(runner, states, report: Report, events: Events, marks: Marks, done: 
     stop = events.stop()
     if events.save and (
         reached(step, marks.saved, schedule.save_steps)
-        or ((done or stop) and step > marks.saved)
+        or ((done or stop or events.due()) and step > marks.saved)
     ):
         marks.saved = step
         events.save(states, report, marks)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from wm.errors import UserError
-from wm.train.checkpoint import is_key, plain
+from wm.train.leaves import is_key, plain
 from wm.train.loop import batched
 from wm.types import EnvSpec, Key, TimeStep
 

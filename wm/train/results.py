@@ -14,8 +14,9 @@ import numpy as np
 
 from wm.errors import RunError, UserError
 from wm.train import evaluate, log, recipes, rundir
-from wm.train.checkpoint import Checkpoints, Damaged
+from wm.train.checkpoint import Checkpoints
 from wm.train.introduce import counted
+from wm.train.manifest import Damaged
 from wm.train.schedule import Schedule
 from wm.types import Step, Tree
 

@@ -28,6 +28,7 @@ from wm.train.host import HostRunner
 from wm.train.host_env import AsHost, host_envs
 from wm.train.loop import Loop, loop_of
 from wm.train.results import Run
+from wm.train.saving import Saver
 from wm.train.schedule import Schedule
 from wm.train.seeds import SeedMode, Seeds, seed_keys
 
@@ -133,6 +134,11 @@ class Session:
         self._introduce(need)
         self.checkpoints = Checkpoints(out / "checkpoints", schedule.keep_checkpoints)
         self.stop, self.written = False, 0
+        warn = lambda line: self.display.line(f"wm: {line}")
+        books = [
+            log.Book(out / f"{name}.jsonl", warn) for name in ("metrics", "scores")
+        ]
+        self.metrics, self.scores = books
 
     def _runner(self, loop: Loop, env: Any) -> Any:
         """On the device, unless environment or replay are not."""
@@ -166,13 +172,19 @@ class Session:
             progress=self._progress,
             evaluate=self._evaluate,
             save=self._save,
+            due=self.saver.due,
             stop=lambda: self.stop,
         )
         begin = time.perf_counter()
         try:
             with self._signals():
-                drive(self.runner, states, events, marks)
+                try:
+                    drive(self.runner, states, events, marks)
+                finally:
+                    self.saver.settle()
+            self.saver.finish()
         except Interrupted as error:
+            self.saver.finish()
             raise Stopped(f"{error}; saved. The same command continues") from None
         finally:
             self.display.close()
@@ -185,10 +197,11 @@ class Session:
         }
         warn = lambda line: self.display.line(f"wm: {line}")
         restored = self.checkpoints.restore(targets, warn)
-        metrics, scores = self.out / "metrics.jsonl", self.out / "scores.jsonl"
+        metrics, scores = self.metrics.path, self.scores.path
         before = 0.0
         if restored is None:
-            if log.read(scores):
+            # Its folder comes first: without it somebody removed what was saved.
+            if log.read(scores) and not self.checkpoints.path.is_dir():
                 raise RunError(
                     f"{self.out} has scores but no checkpoint, so it cannot be "
                     "continued. Choose another --out"
@@ -216,6 +229,13 @@ class Session:
         imagined = getattr(self.agent, "imagined_per_update", None)
         per_update = imagined(self.schedule) if imagined else None
         self.clock = log.Clock(self.axis.inside, per_update, before)
+        books = (self.metrics, self.scores)
+        self.saver = Saver(
+            self.checkpoints, self.schedule, self.display, self.clock, books
+        )
+        if restored is not None and self.runner.anew:
+            steps = [{"step": steps[i], "seed": n} for n, i in enumerate(self.numbers)]
+            self._rows([row | {"episode/restarted": 1.0} for row in steps])
         return states, marks
 
     def _rows(self, rows: list[dict]) -> None:
@@ -229,7 +249,8 @@ class Session:
             } | {k: v for k, v in row.items() if k not in ("step", "seed")}
             stamped.append(self.clock.stamp(row))
             stamped[-1]["time/compile_s"] = self.compiling
-        log.append(self.out / "metrics.jsonl", stamped)
+        self.saver.settle()
+        self.metrics.add(stamped)
         self.written += len(stamped)
         self.display.rows(stamped)
 
@@ -243,14 +264,14 @@ class Session:
     def _evaluate(self, states: Any, report: dict[str, np.ndarray]) -> None:
         scores = self.runner.evaluate(states, self.schedule.eval_episodes)
         rows = score_rows(scores, self.numbers, report["step"].tolist())
-        log.append(self.out / "scores.jsonl", rows)
+        self.saver.settle()
+        self.scores.add(rows)
         if (report["step"] < self.schedule.total).any():
             means = " ".join(f"{x:.2f}" for x in scores.returns.mean(1)[:8])
             step = int(report["step"].min())
             self.display.say("evaluated", f"{means} at step {step:,}")
 
     def _save(self, states: Any, report: dict[str, np.ndarray], marks: Marks) -> None:
-        begin = time.perf_counter()
         notes = {
             "marks": dataclasses.asdict(marks),
             "step": report["step"].tolist(),
@@ -262,8 +283,7 @@ class Session:
             for i, number in enumerate(self.numbers)
             for item in parts(self.runner.saved(states, i), number)
         )
-        self.checkpoints.save(int(report["step"].min()), items, notes)
-        self.clock.add("save", time.perf_counter() - begin)
+        self.saver.save(int(report["step"].min()), items, notes)
 
     def _compiled(self, name: str, seconds: float) -> None:
         self.display.say("compile", f"{name} {seconds:.1f} s")
