@@ -22,6 +22,7 @@ COMMANDS = {
     "play": ("wm.cli_runs:play", "play a board game against the agent of a run"),
     "report": ("wm.cli_runs:report", "a page about one or more runs"),
     "diagnose": ("wm.cli_runs:diagnose", "how good the learned model of a run is"),
+    "resume": ("wm.cli_runs:resume", "prove that a run resumes exactly (--check)"),
     "doctor": ("wm.cli_doctor:run", "what is installed, and a self-test"),
 }
 """Where each command lives, and what it does."""

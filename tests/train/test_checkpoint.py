@@ -126,8 +126,8 @@ def test_an_unwritable_place_is_one_line_and_harms_nothing(tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("wm.train.checkpoint.write_item", full)
+    checkpoints.save(2, [("one", TREE)], {})
     with pytest.raises(RunError, match=r"cannot save to .*no space left.*free\)"):
-        checkpoints.save(2, [("one", TREE)], {})
         checkpoints.wait()
     assert checkpoints.steps() == [1]
     assert [x.name for x in tmp_path.iterdir()] == ["1"]

@@ -86,6 +86,13 @@ def host_envs(env: Any, numbers: Sequence[int]) -> list[Any]:
     return envs
 
 
+def is_host(env: Any) -> bool:
+    """Whether `env` is a HostEnv, several of them, or a function that makes them."""
+    if isinstance(env, list | tuple):
+        return True
+    return hasattr(env, "num_envs") or not hasattr(env, "spec")
+
+
 def like(leaf: jax.Array, values: np.ndarray) -> jax.Array:
     """Values that `plain` gave, as an array of the kind of `leaf`."""
     if is_key(leaf):

@@ -7,6 +7,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+import jax
+import numpy as np
+
 from wm.errors import RunError
 from wm.train.checkpoint import Checkpoints
 from wm.train.log import Book, Clock, Display
@@ -117,3 +120,18 @@ class Saver:
         seconds = time.monotonic() - begin
         self.cost += seconds
         self.clock.add("save", seconds)
+
+
+def parts(state: Any, seed: int) -> list[tuple[str, Any]]:
+    """The items that a seed's state is saved as."""
+    return [
+        (f"seed_{seed}_learner", state.learner()),
+        (f"seed_{seed}_replay", state.buffer),
+    ]
+
+
+def joined(shapes: Any, items: dict[str, Any], seed: int) -> Any:
+    """The inverse of `parts`."""
+    learner, replay = (items[name] for name, _ in parts(shapes, seed))
+    batch = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes.guard.batch)
+    return learner.replace(buffer=replay, guard=learner.guard.replace(batch=batch))

@@ -1,0 +1,181 @@
+"""What surviving costs: seconds that training waits for a save, and the guard's share.
+
+python -m benchmarks.survive [replay] [guard] [demo]
+
+- replay: saves of a full pixel replay of 1e5 steps, with stored latents, the whole of
+  it and then what 5 minutes of training add and write back;
+- guard: one update with the check that it is finite, against one without it, of a
+  small agent and of DreamerV3;
+- demo: the demo of DreamerV3 with its default cadence, and with a save at every row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+import wm
+from benchmarks.record import measure, record, row
+from benchmarks.replay import ROWS, example, steps_of
+from wm import envs
+from wm.agents.dreamer_v3 import DreamerV3
+from wm.data.replay import Replay
+from wm.presets import compose
+from wm.train.checkpoint import Checkpoints
+from wm.train.loop import batched, loop_of
+from wm.train.run import train
+from wm.train.schedule import Schedule
+from wm.types import Feedback
+
+CADENCE = 300.0
+"""Seconds between saves by default (`Schedule.save_minutes`)."""
+
+
+def replay(capacity: int = 100_000, new: int = 5_000, written: int = 100) -> list[dict]:
+    """Seconds of the calling thread for a whole save, and for the ones after it."""
+    buffer, step = Replay(capacity, 65), example("pixels 1e5x64x64x3")
+    add = jax.jit(
+        lambda state: jax.lax.fori_loop(
+            0, 100, lambda _, s: buffer.add(s, steps_of(step), step.timestep), state
+        ),
+        donate_argnums=0,
+    )
+
+    def back(state, key):
+        state, batch = buffer.sample(state, key, 16, 65)
+        drawn = lambda x: jax.random.uniform(key, x.shape).astype(x.dtype)
+        fields = {"latent": jax.tree.map(drawn, batch.extras["latent"])}
+        mask = jnp.ones(batch.timestep.is_first.shape, bool)
+        return buffer.write(state, Feedback(batch.index, fields, mask))
+
+    write = jax.jit(back, donate_argnums=0)
+    state = buffer.init(step)
+    for _ in range(capacity // ROWS // 100 + 1):
+        state = add(state)
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder))
+        for number in range(5):
+            jax.block_until_ready(state)
+            begin = time.perf_counter()
+            checkpoints.save(number, [("seed_0_replay", state)], {})
+            seconds.append(time.perf_counter() - begin)
+            checkpoints.wait()
+            for _ in range(new // ROWS // 100):
+                state = add(state)
+            for key in jax.random.split(jax.random.key(number), written):
+                state = write(state, key)
+            print(f"save {number}: {seconds[-1]:.2f} s", flush=True)
+    case = "1e5 pixel steps with latents"
+    size = sum(x.nbytes for x in jax.tree.leaves(state))
+    later = max(seconds[2:])
+    added = f"{new} steps added, {written} batches written back"
+    return [
+        row("save", f"{case}: all of it", seconds[0], "s", size_bytes=size),
+        row("save", f"{case}: {added}", later, "s", size_bytes=size),
+        row("save", f"{case}: share of 5 minutes", later / CADENCE, "share", 0.01),
+    ]
+
+
+def guard() -> list[dict]:
+    """Microseconds of an update, with the check and without."""
+    small = {"layers": (64, 64)}
+    cases = {
+        "q_learning": (lambda spec: wm.agent("q_learning", spec), "grid/dyna_maze"),
+        "dqn 64x64": (lambda spec: wm.agent("dqn", spec, **small), "classic/cartpole"),
+        "dreamer_v3 size1m": (
+            lambda spec: wm.agent("dreamer_v3", spec, preset="size1m"),
+            "probe/hidden_point",
+        ),
+    }
+    rows = []
+    for name, (make, env_name) in cases.items():
+        env = envs.make(env_name)
+        agent = make(env.spec)
+        schedule = Schedule(envs=4, prefill=0, replay=4_000)
+        if not name.startswith("dreamer"):
+            schedule = dataclasses.replace(
+                schedule, chunk=1, updates=1, batch_size=64, batch_length=1
+            )
+        repeats = 2 if name.startswith("dreamer") else 2_000
+        rows.append(guard_row(name, agent, env, schedule, repeats))
+    return rows
+
+
+def guard_row(name: str, agent, env, schedule: Schedule, repeats: int) -> dict:
+    """Time the same updates in a compiled loop, with and without the guard."""
+    loop = loop_of(agent, schedule)
+    start = jax.jit(loop.init)(batched(env), jax.random.key(0))
+    shapes = loop.blank(start.agent, start.buffer)[1]
+    batches = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes)
+
+    def with_guard(state, key):
+        return loop.update(state, key, batches)[0], None
+
+    def without(state, key):
+        new, _, metrics = agent.update(state.agent, key, batches)
+        sums = {k: state.sums[k] + jnp.mean(metrics[k]) for k in state.sums}
+        return state.replace(agent=new, sums=sums), None
+
+    keys = jax.random.split(jax.random.key(1), repeats)
+    times = {}
+    for label, body in (("without", without), ("with", with_guard)):
+        run = jax.jit(
+            lambda state, keys, body=body: jax.lax.scan(body, state, keys)[0],
+            donate_argnums=0,
+        )
+        state = jax.tree.map(jnp.copy, start)
+
+        def call(run=run):
+            nonlocal state
+            state = run(state, keys)
+            return state.agent
+
+        times[label] = measure(call, 9) / repeats * 1e6
+    state = jax.tree.map(jnp.copy, start)
+    return row("guard", name, times["with"], "us per update", times["without"])
+
+
+def demo(steps: int = 3_000) -> list[dict]:
+    """Share of the wall clock that saving takes in the demo, `steps` steps of it."""
+    preset = compose("dreamer_v3", "demo")
+    env = envs.make("pixels/catch", **preset.env)
+    config = dataclasses.replace(DreamerV3.Config(), **preset.agent)
+    plan = {**preset.schedule, "total": steps, "eval_steps": None}
+    rows = []
+    for case, more in {"default": {}, "at every row": {"save_steps": 500}}.items():
+        schedule = Schedule(**{**plan, **more})
+        with tempfile.TemporaryDirectory() as folder:
+            agent = DreamerV3(env.spec, config)
+            begin = time.perf_counter()
+            run = train(agent, env, schedule, out=folder, quiet=True)
+            wall = time.perf_counter() - begin
+            lines = run.metrics()
+        saves = steps // more["save_steps"] - 1 if more else 1
+        inside = lines[-1].get("time/save_s", 0.0)
+        each = inside / max(saves, 1)
+        if more:
+            found = row("save", f"demo, {case}: each", each, "s", saves=saves)
+            share = row(
+                "save", "demo: share of 5 minutes", each / CADENCE, "share", 0.01
+            )
+            rows += [found, share]
+        rows.append(row("save", f"demo, {case}: wall", wall, "s", inside=inside))
+    return rows
+
+
+def main() -> None:
+    """What was named, or all."""
+    kinds = {"replay": replay, "guard": guard, "demo": demo}
+    for kind in sys.argv[1:] or kinds:
+        record("survive.json", kinds[kind]())
+
+
+if __name__ == "__main__":
+    main()
