@@ -1,6 +1,7 @@
 """What runs survive: kill -9, flipped bits, cut files, a full disk.
 
 python -m benchmarks.faults kill [--count 50] [--seed 0]
+python -m benchmarks.faults term [--count 5]
 python -m benchmarks.faults flips [--count 1000]
 python -m benchmarks.faults disk      (as root: it mounts a small tmpfs)
 
@@ -118,6 +119,28 @@ def kill(count: int, seed: int) -> list[dict]:
         row("faults", f"{case}: most steps lost", max(lost), "steps", SAVE),
         row("faults", f"{case}: lines cut short", torn, "lines"),
     ]
+
+
+def term(count: int = 5) -> list[dict]:
+    """SIGTERM at random instants: exit code 75, and the run goes on where it was."""
+    generator = random.Random(0)
+    with tempfile.TemporaryDirectory() as folder:
+        whole, run, log = (Path(folder) / name for name in ("whole", "run", "log"))
+        finish(start(whole, log), log)
+        for number in range(count):
+            process = start(run, log)
+            until(process, lambda: "steps/s" in log.read_text(), log)
+            time.sleep(generator.uniform(0, 0.5))
+            process.send_signal(signal.SIGTERM)
+            if process.wait() != 75:
+                raise RuntimeError(f"exit code {process.returncode}: {log.read_text()}")
+            at = max(line["step"] for line in contents(run))
+            if Checkpoints(run / "checkpoints", sweep=False).steps()[-1] < at:
+                raise RuntimeError(f"stop {number} lost steps")
+        finish(start(run, log), log)
+        if contents(run) != contents(whole):
+            raise RuntimeError("the run that was stopped differs")
+    return [row("faults", "SIGTERM: code 75, nothing lost", count, "stops", count)]
 
 
 def inspect(run: Path, log: Path, phases: Counter, lost: list[int]) -> int:
@@ -263,12 +286,13 @@ def fill(path: Path) -> None:
 def main() -> None:
     """One kind of fault, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", nargs="?", choices=("kill", "flips", "disk"))
+    parser.add_argument("kind", nargs="?", choices=("kill", "term", "flips", "disk"))
     parser.add_argument("--count", type=int)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     kinds = {
         "kill": lambda: kill(given.count or 50, given.seed),
+        "term": lambda: term(given.count or 5),
         "flips": lambda: flips(given.count or 1_000),
         "disk": disk,
     }
