@@ -1,6 +1,7 @@
 """Updates that are not finite: dropped, shown, never the end of what was learned."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from wm import envs
 from wm.errors import RunError, UserError
 from wm.train import guard, mishap
 from wm.train.device import train_device
+from wm.train.loop import batched, loop_of
 from wm.train.run import train
 
 ENV = envs.make("probe/step_counter")
@@ -107,16 +109,15 @@ def test_without_a_directory_bad_updates_are_skipped():
         train_device(agent, ENV, None, halt, key, found.extend)
 
 
-def go(out, agent, policy, tier="device"):
+def go(out, agent, policy, tier="device", save_steps=20):
     schedule = dataclasses.replace(
-        SCHEDULE, nonfinite=policy, save_steps=40, replay_tier=tier
+        SCHEDULE, nonfinite=policy, save_steps=save_steps, replay_tier=tier
     )
     return train(agent, ENV, schedule, out=out, quiet=True)
 
 
-@pytest.mark.parametrize("tier", ["device", "host"])
-def test_skip_keeps_the_evidence_and_goes_on(tmp_path, tier):
-    run = go(tmp_path, Fails(ENV.spec, share=0.5), "skip", tier)
+def test_skip_keeps_the_evidence_and_goes_on(tmp_path):
+    run = go(tmp_path, Fails(ENV.spec, share=0.5), "skip", "host")
     assert rows(run)[-1]["skipped"] >= 1
     assert finite(run.state())
     (folder,) = (tmp_path / mishap.FOLDER).iterdir()
@@ -137,6 +138,7 @@ def test_halt_is_one_line_and_may_go_on_with_another_policy(tmp_path):
 def test_rollback_takes_another_course_from_the_last_checkpoint(tmp_path):
     run = go(tmp_path, Fails(ENV.spec, share=0.5), "rollback")
     assert int(run.learner().agent.updates) > 5
+    assert list((tmp_path / mishap.FOLDER).iterdir())
     assert finite(run.state())
     steps = [row["step"] for row in rows(run)]
     assert steps == sorted(set(steps))
@@ -151,8 +153,15 @@ def test_many_in_a_row_roll_back_and_at_last_give_up(tmp_path):
 
 
 def test_nothing_to_go_back_to_is_one_line(tmp_path):
-    with pytest.raises(RunError, match="no checkpoint to go back to"):
-        go(tmp_path, Fails(ENV.spec, at=2), "rollback")
+    loop = loop_of(Toy(ENV.spec), SCHEDULE)
+    state = jax.eval_shape(loop.init, batched(ENV), jax.random.key(0)).learner()
+    state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state.replace(key=()))
+    state = state.replace(guard=guard.empty(jax.random.key(0), {}))
+    runner = types.SimpleNamespace(learner=lambda states, seed: state)
+    report = {"alarm": np.array([True]), "step": np.array([7])}
+    handle = mishap.Mishaps(tmp_path, "rollback", [0], print, lambda *_: None).handle
+    with pytest.raises(RunError, match=r"at step 7 is .* no checkpoint to go back to"):
+        handle(runner, None, report, None)
 
 
 def test_policies_are_checked():

@@ -24,6 +24,10 @@ IN_A_ROW = 10
 """Dropped updates, one after another, that are no accident any more."""
 
 
+SMALL = 1 << 16
+"""Elements of a leaf that is looked at together with others."""
+
+
 class Guard(Node):
     """What became of updates so far, and the newest that raised an alarm."""
 
@@ -88,14 +92,19 @@ def after(guard: Guard, policy: str, bad: jax.Array, key: Key, batch: Tree) -> G
     streak = jnp.where(guard.alarm, guard.streak, jnp.where(bad, guard.streak + 1, 0))
     show = ~guard.seen | (streak >= IN_A_ROW) if policy == "skip" else True
     rings = fresh & show
-    choose = lambda new, old: jnp.where(rings, new, old)
+    key, batch = choose(rings, (key, batch), (guard.key, guard.batch))
     return guard.replace(
         skipped=guard.skipped + (bad | guard.alarm),
         streak=streak,
         alarm=guard.alarm | rings,
-        key=choose(key, guard.key),
-        batch=jax.tree.map(choose, batch, guard.batch),
+        key=key,
+        batch=batch,
     )
+
+
+def choose(flag: jax.Array, yes: Tree, no: Tree) -> Tree:
+    """`yes` where `flag`, else `no`: a branch, not a selection of every element."""
+    return jax.lax.cond(flag, lambda yes, no: yes, lambda yes, no: no, yes, no)
 
 
 def calm(guard: Guard) -> Guard:
@@ -107,12 +116,29 @@ def calm(guard: Guard) -> Guard:
 
 def finite(old: Tree, new: Tree, metrics: Metrics) -> jax.Array:
     """bool: every loss is finite, and so is all of `new` that was in `old`."""
-    flags = [jnp.isfinite(x) for name, x in metrics.items() if name.startswith("loss")]
-    for a, b in zip(learned(old), learned(new), strict=True):
-        if jnp.issubdtype(b.dtype, jnp.inexact):
-            # What begins infinite (a best loss, a bound) may stay so.
-            flags.append(jnp.all(jnp.isfinite(b) | ~jnp.isfinite(a)))
-    return jnp.stack(flags).all() if flags else jnp.ones((), bool)
+    losses = [jnp.isfinite(x) for name, x in metrics.items() if name.startswith("loss")]
+    before, after = floats(old), floats(new)
+    if not after:
+        return jnp.stack(losses).all() if losses else jnp.ones((), bool)
+
+    def compared(before, after):
+        # What begins infinite (a best loss, a bound) may stay so.
+        pairs = zip(before, after, strict=True)
+        fine = [jnp.all(jnp.isfinite(b) | ~jnp.isfinite(a)) for a, b in pairs]
+        return jnp.stack(fine).all()
+
+    every = all_finite(after)
+    known = jax.lax.cond(every, lambda *_: every, compared, before, after)
+    return jnp.stack([known, *losses]).all()
+
+
+def all_finite(leaves: list[jax.Array]) -> jax.Array:
+    """bool: one pass over the small leaves together, one over each of the others."""
+    small = [x.reshape(-1).astype(jnp.float32) for x in leaves if x.size <= SMALL]
+    flags = [jnp.isfinite(x).all() for x in leaves if x.size > SMALL]
+    if small:
+        flags.append(jnp.isfinite(jnp.concatenate(small)).all())
+    return jnp.stack(flags).all()
 
 
 def kept(drop: jax.Array, old: Tree, new: Tree) -> Tree:
@@ -121,13 +147,17 @@ def kept(drop: jax.Array, old: Tree, new: Tree) -> Tree:
     They are written in place and never depend on a gradient: choosing among them would
     copy all of them at every update.
     """
+    nodes, structure = jax.tree.flatten(new, is_leaf=_stored)
+    fixed = [node if _stored(node) else None for node in nodes]
+    chosen = choose(drop, learned(old), learned(new))
+    rest = iter(chosen)
+    leaves = [next(rest) if node is None else node for node in fixed]
+    return jax.tree.unflatten(structure, leaves)
 
-    def choose(a, b):
-        return (
-            b if _stored(b) else jax.tree.map(lambda x, y: jnp.where(drop, x, y), a, b)
-        )
 
-    return jax.tree.map(choose, old, new, is_leaf=_stored)
+def floats(tree: Tree) -> list[jax.Array]:
+    """The leaves of an agent's state that may become something not finite."""
+    return [x for x in learned(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
 
 
 def learned(tree: Tree) -> list[jax.Array]:
