@@ -33,10 +33,10 @@ from wm.data.host_replay import HostReplay
 from wm.train.checkpoint import Checkpoints
 from wm.types import Step, TimeStep
 
-SAVE = 200
+SAVE = 100
 OPTIONS = {
     "env": "gymnax/CartPole-v1",
-    "steps": 6_000,
+    "steps": 3_000,
     "agent.layers": 8,
     "train.envs": 2,
     "train.batch_size": 8,
@@ -44,9 +44,9 @@ OPTIONS = {
     "train.updates": 1,
     "train.prefill": 64,
     "train.replay": 2_000,
-    "train.log_steps": 50,
+    "train.log_steps": 25,
     "train.save_steps": SAVE,
-    "train.eval_steps": 2_000,
+    "train.eval_steps": 1_000,
     "train.eval_episodes": 4,
 }
 CLOCK = ("time/", "rate/")
@@ -112,7 +112,7 @@ def kill(count: int, seed: int) -> list[dict]:
                 raise RuntimeError(f"{run} differs from the run that was left alone")
             shutil.rmtree(run)
     print(dict(phases), "steps lost at most", max(lost), flush=True)
-    case = f"kill -9 at {count} random instants"
+    case = f"kill -9 at {count} random instants" + (f", seed {seed}" if seed else "")
     return [
         row("faults", f"{case}: continued", killed, "runs", count, phases=dict(phases)),
         row("faults", f"{case}: equal at the end", runs, "runs", runs),
