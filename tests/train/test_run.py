@@ -16,7 +16,7 @@ from tests.train.toy import Config, Toy
 from wm import cli, envs
 from wm.agents.dreamer_v3 import DreamerV3
 from wm.errors import RunError, UserError
-from wm.train import checkpoint, log, manifest, segments
+from wm.train import checkpoint, log, manifest, rundir, segments
 from wm.train import run as run_module
 from wm.train.leaves import checksum
 from wm.train.run import load, train
@@ -231,6 +231,8 @@ def test_a_foreign_directory_is_left_alone(tmp_path):
     with pytest.raises(RunError, match="holds no run"):
         go(tmp_path)
     assert [x.name for x in tmp_path.iterdir()] == ["thesis.txt"]
+    (tmp_path / "thesis.txt").rename(tmp_path / "config.json.part")
+    assert not rundir.prepare(tmp_path, {})  # killed amid its first file
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):

@@ -76,6 +76,15 @@ def test_every_save_is_exact_through_wraps_and_writes(buffer, tmp_path):
         older, newer = newer, entry
 
 
+@pytest.mark.parametrize("bounds", [(0, 3), (2, 10), (7, 10), (0, 10)])
+def test_slots_of_an_accelerator_are_copied_piece_by_piece(bounds, monkeypatch):
+    monkeypatch.setattr(segments, "_in_memory", lambda leaf: False)
+    monkeypatch.setattr(segments, "PIECE", 4)
+    leaf = jnp.arange(60).reshape(3, 10, 2)
+    expected = np.asarray(leaf)[:, slice(*bounds)]
+    np.testing.assert_array_equal(segments.slots_of(leaf, *bounds), expected)
+
+
 def test_only_what_is_new_is_written(tmp_path):
     buffer, after = HostReplay(ROWS * 10_000, 4), AFTER
     state = buffer.add(buffer.init(EXAMPLE), steps(0, 5_000), after)

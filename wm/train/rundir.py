@@ -84,7 +84,9 @@ def prepare(path: Path, config: dict[str, Any]) -> bool:
     """
     path = Path(path)
     old = read_config(path) if (path / CONFIG).exists() else None
-    if old is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+    # What is left of a process that was killed while it wrote its first file.
+    begun = lambda: all(x.suffix == ".part" for x in path.iterdir())
+    if old is None and path.exists() and (not path.is_dir() or not begun()):
         raise RunError(
             f"{path} exists and holds no run (no {CONFIG}). Choose another --out"
         )

@@ -12,6 +12,7 @@ background would turn the donation of the replay into a copy of it.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ from wm.types import Tree
 
 BLOCK = 1 << 20
 """Bytes of a block of what may change anywhere."""
+PIECE = 256
+"""Slots of every row that are copied from an accelerator at once."""
 WASTE = 1 << 26
 """Bytes of blocks replaced since, beyond as many as are in use, that may lie in the
 files before all blocks are written anew."""
@@ -90,9 +93,8 @@ def write(folder: Path, prefix: str, tree: Tree, base: Entry | None) -> Entry:
     appended = streams_of(tree)
     for number, stream in enumerate(appended):
         old = base["streams"][number] if base else None
-        arrays = [plain(found[i][1]) for i in stream.leaves]
-        streams.append(_extend(stream, arrays, old, segment))
-        del arrays
+        leaves_of = [found[i][1] for i in stream.leaves]
+        streams.append(_extend(stream, leaves_of, old, segment))
     rest = set(range(len(found))) - {i for stream in appended for i in stream.leaves}
     old = _sums_of(base)
     parts = []
@@ -173,9 +175,9 @@ def _is_ring(node: Any) -> bool:
     return host or isinstance(node, Ring)
 
 
-def _extend(stream: Stream, arrays: list, old: Any, file: Writer) -> dict[str, Any]:
+def _extend(stream: Stream, leaves: list, old: Any, file: Writer) -> dict[str, Any]:
     """The entry of a stream, after writing the steps that `old` lacks."""
-    count, slots = int(stream.count), arrays[0].shape[1]
+    count, slots = int(stream.count), leaves[0].shape[1]
     oldest = max(count - slots, 0)
     start, parts = oldest, []
     if old is not None and old["count"] <= count:
@@ -187,9 +189,9 @@ def _extend(stream: Stream, arrays: list, old: Any, file: Writer) -> dict[str, A
         begin = start % slots
         size = min(count - start, slots - begin)
         offset = file.size
-        for array in arrays:
-            for row in array:
-                file.write(_bytes(row[begin : begin + size]))
+        for leaf in leaves:
+            for row in slots_of(leaf, begin, begin + size):
+                file.write(_bytes(row))
         start += size
         parts.append(([file.name, offset, begin, begin + size], start))
     return {
@@ -198,6 +200,28 @@ def _extend(stream: Stream, arrays: list, old: Any, file: Writer) -> dict[str, A
         "parts": [part for part, _ in parts],
         "ends": [end for _, end in parts],
     }
+
+
+def slots_of(leaf: Any, begin: int, end: int) -> np.ndarray:
+    """`leaf[:, begin:end]` as numpy; of a column on an accelerator only that much is
+    copied, by one program whatever the place."""
+    if isinstance(leaf, np.ndarray) or _in_memory(leaf):
+        return plain(leaf)[:, begin:end]
+    size, pieces = min(PIECE, leaf.shape[1]), []
+    for at in range(begin, end, size):
+        first = min(at, leaf.shape[1] - size)
+        piece = np.asarray(_cut(leaf, first, size))
+        pieces.append(piece[:, at - first : min(end, at + size) - first])
+    return np.concatenate(pieces, 1)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _cut(leaf: jax.Array, begin: Any, size: int) -> jax.Array:
+    return jax.lax.dynamic_slice_in_dim(leaf, begin, size, 1)
+
+
+def _in_memory(leaf: jax.Array) -> bool:
+    return all(device.platform == "cpu" for device in leaf.devices())
 
 
 def _changed(leaf: int, array: np.ndarray, old: dict, file: Writer) -> Iterator[list]:
