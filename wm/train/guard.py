@@ -117,18 +117,18 @@ def calm(guard: Guard) -> Guard:
 def finite(old: Tree, new: Tree, metrics: Metrics) -> jax.Array:
     """bool: every loss is finite, and so is all of `new` that was in `old`."""
     losses = [jnp.isfinite(x) for name, x in metrics.items() if name.startswith("loss")]
-    before, after = floats(old), floats(new)
-    if not after:
+    before, now = floats(old), floats(new)
+    if not now:
         return jnp.stack(losses).all() if losses else jnp.ones((), bool)
 
-    def compared(before, after):
+    def compared(before, now):
         # What begins infinite (a best loss, a bound) may stay so.
-        pairs = zip(before, after, strict=True)
+        pairs = zip(before, now, strict=True)
         fine = [jnp.all(jnp.isfinite(b) | ~jnp.isfinite(a)) for a, b in pairs]
         return jnp.stack(fine).all()
 
-    every = all_finite(after)
-    known = jax.lax.cond(every, lambda *_: every, compared, before, after)
+    every = all_finite(now)
+    known = jax.lax.cond(every, lambda *_: every, compared, before, now)
     return jnp.stack([known, *losses]).all()
 
 
