@@ -96,6 +96,19 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert saved(second) == saved(whole)
 
 
+@pytest.mark.slow
+def test_seeds_in_one_program_resume_exactly_too(tmp_path, monkeypatch):
+    whole = go(tmp_path / "whole", seed_mode="vmap")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(wm.Stopped, match="saved"):
+            go(tmp_path / "run", seed_mode="vmap")
+    second = go(tmp_path / "run", seed_mode="vmap")
+    assert rows(second) == rows(whole)
+    assert saved(second) == saved(whole)
+    assert load(second.path).check().differences == []
+
+
 def test_a_resumed_dreamer_v3_equals_the_uninterrupted_one(tmp_path, monkeypatch):
     schedule = dataclasses.replace(SCHEDULE, total=120, save_steps=None)
     agent = lambda: DreamerV3(ENV.spec, CONFIG)

@@ -9,7 +9,7 @@ from wm.data.host_replay import HostReplay
 from wm.data.replay import Replay
 from wm.data.rollout import Rollout
 from wm.train import segments
-from wm.train.leaves import plain
+from wm.train.leaves import Part, plain
 from wm.train.manifest import Damaged
 from wm.types import Feedback, Step, TimeStep
 
@@ -83,6 +83,9 @@ def test_slots_of_an_accelerator_are_copied_piece_by_piece(bounds, monkeypatch):
     leaf = jnp.arange(60).reshape(3, 10, 2)
     expected = np.asarray(leaf)[:, slice(*bounds)]
     np.testing.assert_array_equal(segments.slots_of(leaf, *bounds), expected)
+    of_two = Part(jnp.stack([leaf + 1, leaf]), 1)
+    np.testing.assert_array_equal(segments.slots_of(of_two, *bounds), expected)
+    np.testing.assert_array_equal(plain(of_two), np.asarray(leaf))
 
 
 def test_only_what_is_new_is_written(tmp_path):

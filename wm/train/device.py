@@ -10,6 +10,7 @@ import numpy as np
 
 from wm.train import evaluate, guard
 from wm.train.drive import Events, drive
+from wm.train.leaves import part
 from wm.train.loop import Loop, batched, loop_of
 from wm.train.schedule import Schedule
 from wm.train.seeds import AXIS, Program, SeedMode, Seeds
@@ -56,7 +57,10 @@ class DeviceRunner:
 
     def saved(self, states: States, seed: int) -> Any:
         """The `TrainState` of one seed, to be saved."""
-        return self.seeds.pick(states, seed)
+        if self.seeds.mode == "loop":
+            return states[seed]
+        replay = jax.tree.map(lambda x: part(x, seed), states.buffer)
+        return self.learner(states, seed).replace(buffer=replay)
 
     def init(self) -> States:
         """Every seed before its first action."""

@@ -12,6 +12,24 @@ import numpy as np
 from wm.types import Tree
 
 
+class Part:
+    """One seed's part of an array of all seeds, read only where it is asked for."""
+
+    def __init__(self, array: jax.Array, index: int):
+        """`array[index]`; `array` `[S, …]`."""
+        self.array, self.index = array, index
+        self.shape, self.dtype = array.shape[1:], array.dtype
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        """All of it, as numpy."""
+        return np.asarray(self.array[self.index], dtype)
+
+
+def part(array: jax.Array, index: int) -> Any:
+    """A `Part`; of typed keys, which are few, the keys themselves."""
+    return array[index] if is_key(array) else Part(array, index)
+
+
 def named_leaves(tree: Tree) -> list[tuple[str, Any]]:
     """Leaves with their paths, `params/encoder/conv1`."""
     found, _ = jax.tree_util.tree_flatten_with_path(tree)

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from wm.data.ring import Ring
-from wm.train.leaves import described, named_leaves, plain, typed
+from wm.train.leaves import Part, described, named_leaves, plain, typed
 from wm.train.manifest import Damaged
 from wm.types import Tree
 
@@ -177,7 +177,7 @@ def _is_ring(node: Any) -> bool:
 
 def _extend(stream: Stream, leaves: list, old: Any, file: Writer) -> dict[str, Any]:
     """The entry of a stream, after writing the steps that `old` lacks."""
-    count, slots = int(stream.count), leaves[0].shape[1]
+    count, slots = int(plain(stream.count)), leaves[0].shape[1]
     oldest = max(count - slots, 0)
     start, parts = oldest, []
     if old is not None and old["count"] <= count:
@@ -205,23 +205,30 @@ def _extend(stream: Stream, leaves: list, old: Any, file: Writer) -> dict[str, A
 def slots_of(leaf: Any, begin: int, end: int) -> np.ndarray:
     """`leaf[:, begin:end]` as numpy; of a column on an accelerator only that much is
     copied, by one program whatever the place."""
-    if isinstance(leaf, np.ndarray) or _in_memory(leaf):
-        return plain(leaf)[:, begin:end]
+    if isinstance(leaf, np.ndarray):
+        return leaf[:, begin:end]
+    one = isinstance(leaf, Part)
+    array, seed = (leaf.array, leaf.index) if one else (leaf, 0)
+    if _in_memory(array):
+        view = np.asarray(array)
+        return (view[seed] if one else view)[:, begin:end]
     size, pieces = min(PIECE, leaf.shape[1]), []
     for at in range(begin, end, size):
         first = min(at, leaf.shape[1] - size)
-        piece = np.asarray(_cut(leaf, first, size))
+        piece = np.asarray(_cut(array if one else array[None], seed, first, size))
         pieces.append(piece[:, at - first : min(end, at + size) - first])
     return np.concatenate(pieces, 1)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _cut(leaf: jax.Array, begin: Any, size: int) -> jax.Array:
-    return jax.lax.dynamic_slice_in_dim(leaf, begin, size, 1)
+@functools.partial(jax.jit, static_argnums=3)
+def _cut(array: jax.Array, seed: Any, begin: Any, size: int) -> jax.Array:
+    """`array[seed, :, begin:begin + size]`."""
+    taken = jax.lax.dynamic_slice_in_dim(array, begin, size, 2)
+    return jax.lax.dynamic_index_in_dim(taken, seed, 0, keepdims=False)
 
 
-def _in_memory(leaf: jax.Array) -> bool:
-    return all(device.platform == "cpu" for device in leaf.devices())
+def _in_memory(array: jax.Array) -> bool:
+    return all(device.platform == "cpu" for device in array.devices())
 
 
 def _changed(leaf: int, array: np.ndarray, old: dict, file: Writer) -> Iterator[list]:
