@@ -1,6 +1,6 @@
 """What runs survive: kill -9, flipped bits, cut files, a full disk.
 
-python -m benchmarks.faults kill [--count 50] [--seed 0]
+python -m benchmarks.faults kill [--count 50] [--seed 0] [--minutes 10]
 python -m benchmarks.faults term [--count 5]
 python -m benchmarks.faults flips [--count 1000]
 python -m benchmarks.faults disk      (as root: it mounts a small tmpfs)
@@ -80,9 +80,11 @@ def contents(run: Path) -> list:
     return [{name: x for name, x in line.items() if keep(name)} for line in lines]
 
 
-def kill(count: int, seed: int) -> list[dict]:
+def kill(count: int, seed: int, minutes: float) -> list[dict]:
     """Kill runs at random instants; each is continued, and equals one left alone."""
     generator, phases = random.Random(seed), Counter()
+    late = lambda: time.monotonic() > begun + 60 * minutes
+    begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         whole, log = Path(folder) / "whole", Path(folder) / "log"
         finish(start(whole, log), log)
@@ -92,14 +94,14 @@ def kill(count: int, seed: int) -> list[dict]:
         length = time.monotonic() - begin
         print(f"a run of {length:.1f} s", flush=True)
         killed, runs, lost, torn = 0, 0, [], 0
-        while killed < count:
+        while killed < count and not late():
             runs += 1
             run = Path(folder) / f"run{runs}"
             while True:
                 process = start(run, log)
                 try:
-                    limit = generator.uniform(0, length) if killed < count else None
-                    process.wait(limit)
+                    more = killed < count and not late()
+                    process.wait(generator.uniform(0, length) if more else None)
                 except subprocess.TimeoutExpired:
                     process.send_signal(signal.SIGKILL)
                     process.wait()
@@ -112,9 +114,9 @@ def kill(count: int, seed: int) -> list[dict]:
                 raise RuntimeError(f"{run} differs from the run that was left alone")
             shutil.rmtree(run)
     print(dict(phases), "steps lost at most", max(lost), flush=True)
-    case = f"kill -9 at {count} random instants" + (f", seed {seed}" if seed else "")
+    case = "kill -9 at random instants" + (f", seed {seed}" if seed else "")
     return [
-        row("faults", f"{case}: continued", killed, "runs", count, phases=dict(phases)),
+        row("faults", f"{case}: continued", killed, "kills", killed, phases=phases),
         row("faults", f"{case}: equal at the end", runs, "runs", runs),
         row("faults", f"{case}: most steps lost", max(lost), "steps", SAVE),
         row("faults", f"{case}: lines cut short", torn, "lines"),
@@ -240,14 +242,15 @@ def disk() -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         place, log = Path(folder) / "disk", Path(folder) / "log"
         whole = Path(folder) / "whole"
-        finish(start(whole, log), log)
+        finish(start(whole, log, steps=1_000), log)
         place.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
         subprocess.run(mount, check=True)
         try:
             run = place / "run"
-            process = start(run, log)
-            until(process, lambda: (run / "checkpoints" / str(SAVE)).exists(), log)
+            process = start(run, log, steps=1_000)
+            saved = lambda: Checkpoints(run / "checkpoints", sweep=False).steps()
+            until(process, saved, log)
             fill(place / "filler")
             until(process, lambda: "training goes on" in log.read_text(), log)
             time.sleep(1)
@@ -289,9 +292,10 @@ def main() -> None:
     parser.add_argument("kind", nargs="?", choices=("kill", "term", "flips", "disk"))
     parser.add_argument("--count", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=10.0, help="of kill, about")
     given = parser.parse_args()
     kinds = {
-        "kill": lambda: kill(given.count or 50, given.seed),
+        "kill": lambda: kill(given.count or 50, given.seed, given.minutes),
         "term": lambda: term(given.count or 5),
         "flips": lambda: flips(given.count or 1_000),
         "disk": disk,
