@@ -242,18 +242,17 @@ def disk() -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         place, log = Path(folder) / "disk", Path(folder) / "log"
         whole = Path(folder) / "whole"
-        finish(start(whole, log, steps=1_000), log)
+        finish(start(whole, log, steps=2_000), log)
         place.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
         subprocess.run(mount, check=True)
         try:
             run = place / "run"
-            process = start(run, log, steps=1_000)
+            process = start(run, log, steps=2_000)
             saved = lambda: Checkpoints(run / "checkpoints", sweep=False).steps()
             until(process, saved, log)
             fill(place / "filler")
             until(process, lambda: "training goes on" in log.read_text(), log)
-            time.sleep(1)
             left = list((run / "checkpoints").glob("*.unfinished"))
             (place / "filler").unlink()
             until(process, lambda: "there is room again" in log.read_text(), log)
