@@ -117,7 +117,7 @@ class Loop:
         B = timestep.reward.shape[0]
         carry = self.agent.start(self.agent.actor(agent), B)
         zero = jnp.zeros((), jnp.int32)
-        return TrainState(
+        state = TrainState(
             agent=agent,
             env=env_state,
             timestep=timestep,
@@ -135,6 +135,9 @@ class Loop:
             since_updates=zero,
             guard=guard_lib.empty(key, batch),
         )
+        # A restored state knows no weak types, and a program for other types is another
+        # program: it may round differently.
+        return jax.tree.map(strong, state)
 
     def prefill(self, env: Batched, state: TrainState, chunks: jax.Array) -> TrainState:
         """Collect `chunks` without learning, in mode `prefill`."""
@@ -340,6 +343,12 @@ def loop_of(agent: Any, schedule: Schedule, buffer: Any = None) -> Loop:
 def batched(env: Any) -> Batched:
     """`env` as a batch with its default autoreset; a batch stays as it is."""
     return env if isinstance(env, Batched) else batch(env)
+
+
+def strong(leaf: jax.Array) -> jax.Array:
+    """The same array, its type as if it had been asked for."""
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return leaf if is_key else leaf.astype(leaf.dtype)
 
 
 def as_float(metrics: Metrics) -> Metrics:
