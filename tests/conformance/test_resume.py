@@ -10,8 +10,8 @@ from tests.train.test_run import rows, saved, stop_after
 from wm import envs
 from wm.train.run import load, train
 
-FAST = ("q_learning", "pets")
-"""A table that is updated, and a model that is fitted."""
+FAST = ("q_learning",)
+"""And DreamerV3 in `tests/train/test_run.py`; here all of them, slowly."""
 PARAMS = [
     name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
     for name in AGENTS

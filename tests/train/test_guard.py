@@ -145,6 +145,7 @@ def test_rollback_takes_another_course_from_the_last_checkpoint(tmp_path):
     assert rows(run)[-1]["skipped"] == 0
 
 
+@pytest.mark.slow
 def test_many_in_a_row_roll_back_and_at_last_give_up(tmp_path):
     with pytest.raises(
         RunError, match="nor were the 9 before it, as in 3 other courses"
