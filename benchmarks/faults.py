@@ -75,6 +75,7 @@ def contents(run: Path) -> list:
     lines = [
         json.loads(line)
         for name in ("metrics", "scores")
+        if (run / f"{name}.jsonl").exists()
         for line in (run / f"{name}.jsonl").read_text().splitlines()
     ]
     return [{name: x for name, x in line.items() if keep(name)} for line in lines]
