@@ -68,7 +68,7 @@ def test_commands_exist_with_their_options(page, words):
             from wm.presets import compose
 
             compose(system, values["preset"])
-    elif words[0] in ("eval", "play", "report", "diagnose"):
+    elif words[0] in ("eval", "play", "report", "diagnose", "resume"):
         kind = getattr(cli_runs, words[0].replace("eval", "evaluate").title())
         parse(rest, options(kind), "wm")
     elif words[0] == "sweep":

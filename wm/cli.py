@@ -24,6 +24,7 @@ COMMANDS = {
     "sweep": ("wm.cli_sweep:run", "a table of tasks, presets and seeds"),
     "reproduce": ("wm.cli_reproduce:run", "one published number, and a verdict"),
     "diagnose": ("wm.cli_runs:diagnose", "how good the learned model of a run is"),
+    "resume": ("wm.cli_runs:resume", "prove that a run resumes exactly (--check)"),
     "doctor": ("wm.cli_doctor:run", "what is installed, and a self-test"),
 }
 """Where each command lives, and what it does."""

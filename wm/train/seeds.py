@@ -28,6 +28,8 @@ from wm.train.sharding import seed_mesh
 from wm.types import Key, Tree
 
 SeedMode = Literal["vmap", "loop", "shard"]
+AXIS = "seeds"
+"""Name of the seeds that one program runs at once."""
 Announce = Callable[[str, float], None]
 
 
@@ -181,7 +183,7 @@ class Seeds:
 
     def _lift(self, fn: Callable, counts: int) -> Callable:
         """`fn` over a leading seed axis of its second argument and its result."""
-        lifted = jax.vmap(fn, in_axes=(None, 0, *[None] * counts))
+        lifted = jax.vmap(fn, in_axes=(None, 0, *[None] * counts), axis_name=AXIS)
         if self.mesh is None:
             return lifted
         shared, split = PartitionSpec(), PartitionSpec("seed")
