@@ -9,21 +9,19 @@ Targets: in a scan at most 1.2 times the time outside, K seeds at most 1.2 K tim
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks.record import record, row
+from benchmarks.record import UNIT, clock, record, row
 from wm.nets import codec
 from wm.nets.conv import conv2d
 from wm.nets.products import block_matmul, matmul
 from wm.types import ArraySpec
 
 STEPS, SEEDS, ROUNDS = 4, 4, 5
-UNIT = "CPU s" if jax.default_backend() == "cpu" else "s"
 
 
 def main() -> None:
@@ -245,7 +243,6 @@ def fastest(
     calls: dict[str, Callable[[], Any]], rounds: int = ROUNDS
 ) -> dict[str, float]:
     """Seconds of each call's fastest round; rounds alternate between the calls."""
-    clock = time.process_time if UNIT == "CPU s" else time.perf_counter
     best = {}
     for call in calls.values():
         jax.block_until_ready(call())

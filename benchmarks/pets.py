@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
-import time
 from collections.abc import Callable
 
 import jax
@@ -88,7 +87,7 @@ def main() -> None:
             if args.peer and not half:
                 theirs = ask(args.peer, name, args.repeats)
         for case in cases:
-            peer = theirs.get(case.what, {}).get("wall_s")
+            peer = theirs.get(case.what, {}).get("cpu_s" if record.ON_CPU else "wall_s")
             report(case, statistics.median(seconds[case.what]), max(peaks), peer)
 
 
@@ -186,10 +185,10 @@ def timed(case: Case, repeats: int, seconds: list[float], peaks: list[float]) ->
     """Seconds of one, and the matmul rates seen beside them; the first is dropped."""
     for repeat in range(-1, repeats):
         peaks.append(matmul_peak())
-        start = time.perf_counter()
+        start = record.clock()
         jax.block_until_ready(case.run(jax.random.key(repeat + 1), *case.args))
         if repeat >= 0:
-            seconds.append((time.perf_counter() - start) / case.count)
+            seconds.append((record.clock() - start) / case.count)
 
 
 def report(case: Case, seconds: float, peak: float, peer: float | None) -> None:
@@ -199,7 +198,7 @@ def report(case: Case, seconds: float, peak: float, peer: float | None) -> None:
     record.record(
         "pets.json",
         [
-            row(name, case.line, seconds, "s", peer, peer and peer / seconds),
+            row(name, case.line, seconds, record.UNIT, peer, peer and peer / seconds),
             row(f"{name}_rate", case.line, rate, "GFLOP/s", peak),
         ],
     )

@@ -23,6 +23,14 @@ import jax
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+ON_CPU = jax.default_backend() == "cpu"
+UNIT = "CPU s" if ON_CPU else "s"
+"""What `clock` counts: seconds of this process on a CPU, which others may share."""
+
+
+def clock() -> float:
+    """Seconds, in `UNIT`."""
+    return time.process_time() if ON_CPU else time.perf_counter()
 
 
 def measure(call: Callable[[], Any], repeats: int = 5, warmup: int = 1) -> float:

@@ -282,7 +282,13 @@ def load_of(system: str, preset: str, spec: EnvSpec) -> Load:
         timestep = arrivals(spec, schedule.envs)
         buffer = jax.eval_shape(loop.buffer.init, loop.example(state, timestep))
         T, updates = loop.chunk
-        learning = flops.count(loop._update, state, buffer, key)
+
+        def learn(state, buffer, key):
+            key_update, keys = loop.update_keys(key)
+            _, batches = loop.draw(buffer, keys)
+            return agent.update(state, key_update, batches)
+
+        learning = flops.count(learn, state, buffer, key)
 
         def act(state, key, timestep):
             actor = agent.actor(state)

@@ -136,6 +136,7 @@ def person(folder: Path, lines: Iterable[str], first: bool, seed: int | None) ->
       UserError: a game that is not for two or shows no stones.
     """
     import jax
+    import jax.numpy as jnp
     import numpy as np
 
     from wm.train.run import load
@@ -147,10 +148,13 @@ def person(folder: Path, lines: Iterable[str], first: bool, seed: int | None) ->
     state, timestep = env.reset(jax.random.key(0))
 
     @jax.jit
-    def reply(timestep, key):
-        rows = jax.tree.map(lambda x: x[None], timestep)
-        return agent.act(actor, key, agent.start(actor, 1), rows, "eval")[1][0]
+    def reply(carry, timestep, key):
+        rows = jax.tree.map(lambda x: jnp.asarray(x)[None], timestep)
+        carry, action, _ = agent.act(actor, key, carry, rows, "eval")
+        return carry, action[0]
 
+    # The agent remembers its own moves, as in a match (`envs.versus`).
+    carry, awake = agent.start(actor, 1), False
     mine, count = first, 0
     while not bool(timestep.is_last):
         print(board(np.asarray(timestep.observation), mine))
@@ -159,7 +163,11 @@ def person(folder: Path, lines: Iterable[str], first: bool, seed: int | None) ->
             if move is None:
                 return "left"
         else:
-            move = int(reply(timestep, jax.random.key(count)))
+            seen = timestep._replace(
+                discount=jnp.abs(timestep.discount), is_first=jnp.asarray(not awake)
+            )
+            carry, move = reply(carry, seen, jax.random.key(count))
+            move, awake = int(move), True
             print(f"wm plays {move}")
         state, timestep = step(state, np.int32(move))
         reward = float(timestep.reward) * (1 if mine else -1)

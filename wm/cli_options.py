@@ -264,3 +264,18 @@ def _unknown(typed: str, known: Mapping[str, Option], command: str) -> str:
     close = [tails[x] for x in difflib.get_close_matches(tail, tails, 1, 0.7)]
     hint = f" Did you mean --{close[0]}?" if close else ""
     return f"no option --{typed}.{hint} (`{command} --help`)"
+
+
+def numbers(values: Mapping[str, Any], group: str) -> dict[str, tuple[float, ...]]:
+    """`--GROUP.NAME 1e-4,3e-4`: the values of every name.
+
+    Raises:
+      UserError: a value that is no number.
+    """
+    found = {}
+    for name, given in values.items():
+        listed = given if isinstance(given, list | tuple) else (given,)
+        if any(isinstance(x, bool) or not isinstance(x, int | float) for x in listed):
+            raise UserError(f"--{group}.{name} needs numbers, 1e-4,3e-4, got {given}")
+        found[name] = tuple(listed)
+    return found

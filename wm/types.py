@@ -269,7 +269,9 @@ class WorldModel(Protocol):
 
     Optional: `loss(params, key, batch) -> (f32[], aux)`, `prefill`, `decode(params, M)
     -> observation`, `predictive(params, M, action) -> Belief` of the next observation,
-    `legal(params, M) -> bool[B, A]`, `afterstate`, `chance`.
+    `legal(params, M) -> bool[B, A]`; and where chance can be told from what an action
+    does, `chances`, how many outcomes C there are, `afterstate(params, M, action) ->
+    (after, logits [B, C])` and `chance(params, after, outcome) -> (M, Prediction)`.
     """
 
     @property

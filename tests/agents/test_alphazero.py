@@ -10,6 +10,7 @@ import pytest
 import wm
 from wm.agents.alphazero import AlphaZero, Config
 from wm.errors import UserError
+from wm.models.rules import RulesState
 from wm.planners.mcts import MCTSConfig
 from wm.train.loop import loop_of
 from wm.train.schedule import Schedule
@@ -153,6 +154,34 @@ def test_the_loss_is_the_papers_by_hand(env):
     entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
     np.testing.assert_allclose(metrics["behavior/search_entropy"], entropy, rtol=1e-5)
     assert metrics["behavior/finished"] == 0.5
+
+
+def test_outcomes_are_learned_in_units_of_their_scale(env):
+    """A game that pays up to 4: 0.5 of it is 0.125, and 9 is beyond."""
+    plain, scaled = agent_of(env), agent_of(env, outcome_scale=4.0)
+    params = plain.init(KEY).params
+    batch = positions(env, last=(False,) * 3)
+    _, metrics = scaled.loss(params["policy"], KEY, batch)
+    _, value = plain.net.apply(params["policy"], batch.timestep.observation[:, 0])
+    error = np.square(np.array([0.125, 9 / 4]) - np.asarray(value)[[0, 2]]).mean()
+    np.testing.assert_allclose(metrics["loss/value"], error, rtol=1e-5)
+    assert metrics["behavior/beyond"] == 0.5
+    # The search gets task units again.
+    timestep = jax.tree.map(lambda x: x[:, 0], batch.timestep)
+    said = [
+        agent.heads(params, KEY, RulesState(None, timestep.observation, None, None))[1]
+        for agent in (plain, scaled)
+    ]
+    np.testing.assert_allclose(4 * said[0], said[1])
+
+
+def test_games_for_one_say_how_much_they_pay():
+    """A net whose values end at 1 would silently learn 2048 as all alike."""
+    env = wm.env("probe/catch", rules=True)
+    with pytest.raises(UserError, match=r"set --agent.outcome_scale to the greatest"):
+        AlphaZero(env.spec)
+    with pytest.raises(UserError, match=r"^--agent.outcome_scale must be above 0"):
+        Config(outcome_scale=0.0)
 
 
 def test_an_unfinished_game_teaches_the_policy_only_and_an_end_nothing(env):

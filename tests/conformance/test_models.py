@@ -12,11 +12,14 @@ import wm
 from tests.models.tiny import CONFIG, random_like
 from wm.envs import wrappers
 from wm.envs.grid import Maze
+from wm.models import counted
+from wm.models.counted import CountedModel
 from wm.models.ensemble import Ensemble, EnsembleConfig
 from wm.models.gp import GPConfig, GPModel
 from wm.models.rssm import RSSM
 from wm.models.rules import rules
 from wm.models.table import TableModel, record
+from wm.models.value_equivalent import ValueEquivalent, ValueEquivalentConfig
 from wm.types import ArraySpec, EnvSpec, TimeStep, WorldModel
 
 ROWS = 3
@@ -32,6 +35,16 @@ def table(spec):
     for state, reward, discount in ((0, 0.5, 1.0), (1, 2.0, 0.0)):
         args = (jnp.int32(state), jnp.int32(1), reward, discount, jnp.int32(state + 1))
         known = record(known, *args)
+    return model, {"model": known}
+
+
+def counted_table(spec):
+    """A model that has counted two ways from one state, one of which ends."""
+    model = CountedModel(spec)
+    known = model.init(jax.random.key(0))["model"]
+    for following, reward, discount in ((1, 0.5, 1.0), (1, 0.5, 1.0), (2, 2.0, 0.0)):
+        args = (jnp.int32(0), jnp.int32(1), reward, discount, jnp.int32(following))
+        known = counted.record(known, *args)
     return model, {"model": known}
 
 
@@ -62,7 +75,16 @@ def process():
     return model, {"model": {**params, **known, "mask": jnp.arange(4) < 2}}
 
 
+def latent(spec, **settings):
+    sizes = {"units": 8, "latent": 4, "value_bins": 5, "reward_bins": 5, "stack": 2}
+    config = ValueEquivalentConfig(**sizes, **settings)
+    model = ValueEquivalent(spec, config)
+    return model, random_like(model.init(jax.random.key(0)))
+
+
 MODELS = {
+    "counted table": functools.partial(counted_table, GRID),
+    "value equivalent": functools.partial(latent, VECTOR),
     "ensemble": ensemble,
     "ensemble by ts1": functools.partial(ensemble, propagation="ts1"),
     "ensemble without noise": functools.partial(ensemble, gaussian=False),

@@ -99,3 +99,15 @@ def test_a_scaled_maze_has_the_same_shape():
 def test_impossible_values_are_refused(options):
     with pytest.raises(ValueError, match="at least 1, got 0"):
         envs.make("grid/shortcut", **options)
+
+
+def test_moves_slip_as_often_as_told():
+    env = grid.make("dyna_maze", slip=0.4)
+    state, _ = env.reset(jax.random.key(0))
+    states = jax.vmap(lambda k: state.replace(key=k))(
+        jax.random.split(jax.random.key(1), 4_000)
+    )
+    _, moved = jax.vmap(env.step, (0, None))(states, jnp.int32(3))
+    right = np.mean(np.asarray(moved.observation) == int(state.cell) + 1)
+    # The wall to the right of the start column is two cells away.
+    assert abs(right - (0.6 + 0.4 / 4)) < 0.03

@@ -1,5 +1,7 @@
 """`wm.envs.pgx`: signs, masks and ends of games played by hand."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,20 +79,39 @@ def test_2048_is_one_player_and_its_chance_is_in_the_key():
     assert wm.env("pgx/tic_tac_toe").reset(KEY)[0].key is None
 
 
-def test_no_game_is_longer_than_the_spec_says():
-    """Random legal play; the bound of tic-tac-toe is met."""
-    env = wm.env("pgx/tic_tac_toe")
-    batched = wm.batch(env, "off")
+slow = pytest.mark.slow  # 40 s of compiling between them
+
+
+@pytest.mark.parametrize(("name", "reached"), [
+    ("tic_tac_toe", True), ("connect_four", True),
+    pytest.param("othello", False, marks=slow),
+    pytest.param("go_9x9", True, marks=slow),
+    pytest.param("gardner_chess", False, marks=slow),
+])  # fmt: skip
+def test_no_game_is_longer_than_the_spec_says(name, reached):
+    """Random legal play of 256 games. The bound is met, in Go as long as nobody passes;
+    in Othello it counts passes, which are rare, and in chess it is pgx's own."""
+    env = wm.env(f"pgx/{name}")
+    batched, limit = wm.batch(env, "off"), env.spec.time_limit
+    actions = env.spec.action.classes
+    keep = jnp.arange(actions) != actions - 1 if name == "go_9x9" else True
 
     def body(loop, key):
         state, timestep, count = loop
-        chance = jnp.where(timestep.legal, jax.random.uniform(key, (256, 9)), -1)
+        chance = jax.random.uniform(key, (256, actions)) * jnp.where(keep, 1, 1e-6)
+        chance = jnp.where(timestep.legal, chance, -1)
         state, after = batched.step(state, jnp.argmax(chance, -1))
-        return (state, after, count + ~timestep.is_last), None
+        return (state, after, count + ~timestep.is_last), after.is_last.all()
 
     start = (*batched.reset(KEY, 256), jnp.zeros(256, jnp.int32))
-    loop = jax.lax.scan(body, start, jax.random.split(KEY, 12))[0]
-    assert loop[2].max() == env.spec.time_limit == 9
+    keys = jax.random.split(KEY, limit + 3)
+    loop, over = jax.jit(lambda s, k: jax.lax.scan(body, s, k))(start, keys)
+    if name == "gardner_chess":
+        assert (
+            limit == importlib.import_module("pgx.gardner_chess").MAX_TERMINATION_STEPS
+        )
+    assert over[limit - 1 :].all()
+    assert loop[2].max() == limit if reached else loop[2].max() < limit
 
 
 def test_an_unknown_game_names_the_nearest():

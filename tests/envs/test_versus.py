@@ -111,6 +111,47 @@ def test_who_moves_again_is_followed_and_rewards_are_summed():
     assert (float(timestep.reward), int(state.inner)) == (1, 4)
 
 
+def test_openings_are_drawn_and_both_sides_have_moved():
+    pytest.importorskip("pgx")
+    game = wm.env("pgx/tic_tac_toe")
+    with pytest.raises(
+        ValueError, match=r"^opening must be even and at least 0, got 3"
+    ):
+        versus(game, Scripted(), {}, opening=3)
+    for first, stones in ((True, [1, 1]), (False, [1, 2])):
+        env = versus(game, Scripted(), {}, first, opening=2)
+        keys = jax.random.split(KEY, 64)
+        _, timestep = jax.jit(jax.vmap(env.reset))(keys)
+        seen = np.asarray(timestep.observation).reshape(64, 9, 2)
+        np.testing.assert_array_equal(seen.sum(1), np.tile(stones, (64, 1)))
+        assert len({row.tobytes() for row in seen}) > 20
+        assert timestep.is_first.all()
+        np.testing.assert_array_equal(timestep.discount, 1)
+
+
+class Remembering(NamedTuple):
+    """Plays 2 plus ten times the calls since its first, as far as it remembers."""
+
+    def start(self, params, batch):
+        return jnp.full(batch, -100)
+
+    def act(self, params, key, carry, x):
+        carry = jnp.where(x.is_first, 0, carry + 1)
+        return carry, 2 + 10 * carry, {}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_opponent_remembers_its_own_moves(first):
+    env = versus(Twice(), Remembering(), {}, first)
+    state, _ = env.reset(KEY)
+    paid, step = [], jax.jit(env.step)
+    for _ in range(3):
+        state, timestep = step(state, jnp.int32(0))
+        paid.append(float(timestep.reward))
+    # Its first reply came before the player's first move where it began.
+    assert paid == ([-2, -12, -22] if first else [-12, -22, -32])
+
+
 def test_games_for_one_are_refused():
     with pytest.raises(ValueError, match=r"^players must be 2 .* got 1 \(probe/catch"):
         versus(wm.env("probe/catch"), Scripted(), {})

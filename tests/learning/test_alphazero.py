@@ -48,6 +48,8 @@ def test_with_search_no_reply_leads_to_a_loss(game):
     """
     env, actors = trained(3)
     assert losses(env, actors, game, 200) == [0.0, 0.0, 0.0]
+    assert max(losses(env, actors, game, 32)) <= 0.01
+    assert max(losses(env, actors, game, 32, perfect=True)) == 0
     alone = losses(env, actors, game, 0, perfect=True)
     assert max(alone) <= 0.30
     assert sum(alone) / 3 <= 0.15
@@ -62,7 +64,7 @@ def test_without_what_the_search_found_the_policy_is_useless(game, monkeypatch):
 
     def dropped(self, params, key, carry, x):
         carry, action, extras = original(self, params, key, carry, x)
-        prior = self._look(params, key, x).logits
+        prior = self.look(params, key, x).logits
         return carry, action, {**extras, "policy": jax.nn.softmax(prior)}
 
     monkeypatch.setattr(MCTS, "act", dropped)
@@ -84,19 +86,32 @@ def test_signs_of_the_other_player_are_what_it_learns_from(game, monkeypatch):
     assert losses(env, actors, game, 200, perfect=True)[0] >= 0.9
 
 
-def test_connect_four_is_won_against_a_search_with_more_simulations():
-    """16 simulations against 100 with random playouts, 200 games: a score of 0.73 ±
-    0.03 after 107,520 moves (95 s); the net alone 0.41."""
+def against(simulations, steps=None, **settings):
+    """Score in connect four over 200 games against a search with random playouts."""
     pytest.importorskip("pgx")
     env = wm.env("pgx/connect_four", rules=True)
-    agent = wm.agent("alphazero", env.spec, preset="connect_four")
-    state = wm.train(agent, env, quiet=True).state()
-    opponent = opponent_of(env, "mcts", 100)
+    settings = {"preset": "connect_four", **settings}
+    agent = wm.agent("alphazero", env.spec, **settings)
+    state = wm.train(agent, env, steps=steps, quiet=True).state()
+    opponent = opponent_of(env, "mcts", simulations)
     returns = [
         evaluator(agent, versus(env, opponent, {}, first), 100)(
             state, jax.random.key(7)
         )
         for first in (True, False)
     ]
-    points = np.mean([(1 + scores.returns.mean()) / 2 for scores in returns])
-    assert points >= 0.6
+    return np.mean([(1 + scores.returns.mean()) / 2 for scores in returns])
+
+
+def test_connect_four_is_won_against_a_search_with_more_simulations():
+    """16 simulations against 100 with random playouts, 200 games: a score of 0.73 ±
+    0.03 after 107,520 moves (95 s); the net alone 0.41."""
+    assert against(100) >= 0.65
+
+
+@pytest.mark.hours
+def test_connect_four_is_won_against_a_thousand_playouts():
+    """Pass: a score of 0.95. The net and search of preset `default`, 20 million moves;
+    estimated 6 hours of one GPU and not run yet: nothing is claimed by it."""
+    changed = {"preset": "default", "symmetry": "mirror", "search.considered": 7}
+    assert against(1_000, steps=20_000_000, **changed) >= 0.95

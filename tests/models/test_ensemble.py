@@ -213,6 +213,23 @@ def test_bounds_are_soft_and_pass_gradients():
     assert high > 0.9
 
 
+def test_bounds_are_two_softplus_in_a_row():
+    def written(x, low, high):
+        x = high - jax.nn.softplus(high - x)
+        return low + jax.nn.softplus(x - low)
+
+    at = jnp.array([-300.0, -40.0, -10.5, -2.0, 0.4, 9.0, 300.0])
+    low, high = jnp.float32(-10.0), jnp.float32(0.5)
+    ours, theirs = (f(at, low, high) for f in (soft_bound, written))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=2e-6)
+    for argument in range(3):
+        total = lambda f: lambda *args: f(*args).sum()
+        ours, theirs = (
+            jax.grad(total(f), argument)(at, low, high) for f in (soft_bound, written)
+        )
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_likelihood_by_hand():
     value = gaussian_nll(jnp.float32(1.0), jnp.float32(jnp.log(4.0)), jnp.float32(3.0))
     np.testing.assert_allclose(value, 4 / 4 + np.log(4), rtol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wm.errors import UserError
-from wm.models import table
+from wm.models import counted, table
 from wm.types import ArraySpec, EnvSpec
 
 
@@ -69,3 +69,23 @@ def test_unknown_pairs_are_not_drawn():
 def test_anything_but_indices_is_refused(spec):
     with pytest.raises(UserError, match="one discrete observation"):
         table.sizes(spec)
+
+
+def test_counts_are_drawn_as_often_as_they_came():
+    spec = EnvSpec(ArraySpec((), "int32", 4), ArraySpec((), "int32", 3))
+    model = counted.CountedModel(spec)
+    known = model.init(jax.random.key(0))["model"]
+    for following, reward, discount in [(1, 4.0, 1.0)] * 3 + [(2, 0.0, 0.0)]:
+        numbers = jnp.int32(0), jnp.int32(1), reward, discount
+        known = counted.record(known, *numbers, jnp.int32(following))
+    params, rows = {"model": known}, 8_000
+    start, action = model.start(params, rows), jnp.ones(rows, jnp.int32)
+    after, prediction = model.step(params, jax.random.key(1), start, action)
+    ended = np.asarray(after.state) == 2
+    assert abs(ended.mean() - 0.25) < 0.02
+    np.testing.assert_array_equal(np.asarray(prediction.discount) == 0, ended)
+    np.testing.assert_allclose(prediction.reward, 3.0)
+    unknown, prediction = model.step(params, jax.random.key(1), start, 0 * action)
+    np.testing.assert_array_equal(unknown.state, 0)
+    np.testing.assert_array_equal(prediction.discount, 1.0)
+    assert known.seen == 1

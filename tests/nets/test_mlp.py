@@ -61,3 +61,10 @@ def test_no_bias_and_no_layers():
 def test_unknown_names_are_refused(option):
     with pytest.raises(ValueError, match="must be one of"):
         mlp.mlp(1, 8, **option)
+
+
+def test_silu_is_that_of_jax():
+    x = jnp.linspace(-30.0, 30.0, 601)
+    np.testing.assert_allclose(mlp.silu(x), jax.nn.silu(x), rtol=1e-5, atol=2e-6)
+    slopes = (jax.vmap(jax.grad(f))(x) for f in (mlp.silu, jax.nn.silu))
+    np.testing.assert_allclose(*slopes, rtol=1e-5, atol=2e-6)

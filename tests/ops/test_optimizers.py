@@ -8,6 +8,7 @@ import pytest
 from wm.ops import schedules
 from wm.ops.optimizers import (
     agc,
+    decaying,
     ema,
     hard_copy,
     laprop,
@@ -151,3 +152,17 @@ def test_impossible_schedules_are_refused():
         schedules.linear(0.0, 1.0, 0)
     with pytest.raises(ValueError, match="start and end must be positive"):
         schedules.exponential(0.0, 1.0, 5)
+
+
+def test_decaying_rates_momentum_and_clipping_by_hand():
+    optimizer = decaying("sgd", 0.2, (2, 3), max_norm=1.0)
+    params = jnp.zeros(())
+    state, steps = optimizer.init(params), []
+    for _ in range(4):
+        update, state = optimizer.update(jnp.float32(5.0), state, params)
+        steps.append(float(update))
+    momentum = np.array([1, 1.9, 2.71, 3.439])
+    np.testing.assert_allclose(steps, -momentum * [0.2, 0.2, 0.02, 0.002], rtol=1e-5)
+    adam = decaying("adam", 0.2)
+    update, _ = adam.update(jnp.float32(5.0), adam.init(params), params)
+    np.testing.assert_allclose(update, -0.2, rtol=1e-4)

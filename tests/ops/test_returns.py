@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wm.ops.returns import (
+    bootstrapped_return,
     gae,
     lambda_return,
     n_step_return,
@@ -166,3 +167,20 @@ def _columns(reward, discount, first, last):
     column = lambda x, dtype: jnp.asarray(x, dtype)[:, None]
     floats = (column(reward, jnp.float32), column(discount, jnp.float32))
     return *floats, column(first, bool), column(last, bool)
+
+
+def test_bootstrapped_returns_stop_at_ends_by_hand():
+    """Records 0 to 5; the third ends by a time limit, or for good. n = 2."""
+    reward = jnp.array([0.0, 1.0, 2.0, 0.0, 4.0, 8.0])
+    value = jnp.array([16.0, 16.0, 16.0, 32.0, 32.0, 32.0])
+    last = jnp.arange(6) == 2
+    ways = {"limit": (0.5, [1 + 1 + 4, 2 + 8, 16]), "end": (0.0, [1 + 1, 2, 0])}
+    for discount, expected in ways.values():
+        discounts = jnp.full(6, 0.5).at[2].set(discount)
+        found = bootstrapped_return(reward, discounts, last, value, 2)
+        np.testing.assert_allclose(found[:3], expected)
+        np.testing.assert_allclose(found[3:], [4 + 4 + 8, 8 + 16, 32])
+    signed = bootstrapped_return(reward, -jnp.ones(6), last, value, 1)
+    np.testing.assert_allclose(signed[:2], [1 - 16, 2 - 16])
+    with pytest.raises(ValueError, match="num_steps must be at least 1"):
+        bootstrapped_return(reward, reward, last, value, 0)

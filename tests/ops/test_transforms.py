@@ -9,6 +9,7 @@ import pytest
 
 from wm.ops.transforms import (
     TwoHot,
+    hyperbolic_two_hot,
     signed_hyperbolic,
     signed_parabolic,
     symexp,
@@ -64,6 +65,23 @@ def test_two_hot_round_trip(two_hot):
     assert ((label > 0).sum(-1) <= 2).all()
     decoded = jax.jit(two_hot.mean)(jnp.log(label + 1e-30))
     np.testing.assert_allclose(decoded, WIDE, rtol=2e-5, atol=1e-6)
+
+
+def test_hyperbolic_bins_keep_what_muzero_codes():
+    """Within 5e-4 of anything up to 1e4; 601 bins end where h(x) is 300."""
+    code = hyperbolic_two_hot()
+    x = jnp.array([-1e4, -37.5, -1.0, 0.0, 0.3, 1.0, 2.0, 999.0, 1e4])
+    label = jax.jit(code.label)(x)
+    np.testing.assert_allclose(label.sum(-1), 1, rtol=1e-6)
+    decoded = jax.jit(code.mean)(jnp.log(label + 1e-30))
+    assert (np.abs(decoded - x) <= 5e-4 * np.maximum(1, np.abs(x))).all()
+    # h(1) = sqrt(2) - 1 + 0.001 lies between the bins 0 and 1.
+    np.testing.assert_allclose(label[5, 301], 2**0.5 - 0.999, rtol=1e-5)
+    np.testing.assert_allclose(label[5, 300], 2 - 2**0.5 - 0.001, rtol=1e-5)
+    edge = jax.jit(code.mean)(jnp.log(code.label(jnp.array([1e6])) + 1e-30))
+    np.testing.assert_allclose(edge, 58_706, rtol=1e-4)
+    slope = jax.grad(lambda logits: code.loss(logits, jnp.float32(1e6)))
+    assert jnp.isfinite(slope(jnp.zeros(601))).all()
 
 
 @pytest.mark.parametrize("num_bins", [4, 5, 255])
@@ -158,7 +176,7 @@ def test_bfloat16_logits_give_float32_results():
     [
         ({"num_bins": 1}, "num_bins must be at least 2, got 1"),
         ({"limit": 0.0}, "limit must be positive, got 0.0"),
-        ({"space": "log"}, "space must be 'raw' or 'symlog', got 'log'"),
+        ({"space": "log"}, "space must be 'raw', 'symlog' or 'hyperbolic', got 'log'"),
     ],
 )
 def test_impossible_two_hot_is_refused(options, message):

@@ -239,7 +239,8 @@ def test_the_tree_is_that_of_mctx(method):
     pytest.param(MCTSConfig(60), marks=slow), pytest.param(PUCT, marks=slow),
     MCTSConfig(60, "puct", statistics="tree"),
     pytest.param(MCTSConfig(60, "puct", statistics="bounds"), marks=slow),
-], ids=["gumbel", "siblings", "tree", "bounds"])  # fmt: skip
+    MCTSConfig(60, "puct", statistics="bounds", bounds=(0.95, 1.0)),
+], ids=["gumbel", "siblings", "tree", "bounds", "below"])  # fmt: skip
 def test_illegal_moves_are_never_tried_however_much_the_net_likes_them(game, config):
     rows = np.flatnonzero(np.asarray(game.states.legal).sum(1) == 3)[:64]
     states = take(game.states, rows)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wm.models import table
+from wm.models import counted, table
 from wm.planners import sweeping
 
 
@@ -57,3 +57,40 @@ def test_at_random_any_known_entry_is_backed_up():
     q, _, made = sweeping.sweep(known, q, nothing, 40, 1.0, 0.5, 1e-4, key)
     np.testing.assert_allclose(q[:, 0], [0.25, 0.5, 1.0, 0.0])
     assert made == 40
+
+
+def gamble():
+    """From 0 the only action leads to 1 three times of four, else ends with reward 2;
+    from 1 it ends with reward 1."""
+    known = counted.empty(2, 1)
+    zero = jnp.int32(0)
+    for following, reward in [(1, 0.0), (1, 0.0), (0, 2.0), (1, 0.0)]:
+        lived = float(following == 1)
+        known = counted.record(known, zero, zero, reward, lived, jnp.int32(following))
+    return counted.record(known, jnp.int32(1), zero, 1.0, 0.0, zero)
+
+
+def test_a_full_backup_takes_the_mean_over_what_followed():
+    known, q = gamble(), jnp.zeros((2, 1))
+    first = jnp.array([0.0, 1.0])
+    q, priority, made = sweeping.sweep_states(known, q, first, 5, 0.5, 1e-4)
+    # V(1) = 1; V(0) = 2 / 4 + 0.5 * 3 / 4 * V(1); the end of 0 leads nowhere.
+    np.testing.assert_allclose(q[:, 0], [0.875, 1.0])
+    assert made == 2
+    assert (priority == 0).all()
+
+
+def test_states_are_queued_by_chance_times_change():
+    known, q = gamble(), jnp.zeros((2, 1))
+    first = jnp.array([0.0, 1.0])
+    _, priority, _ = sweeping.sweep_states(known, q, first, 1, 0.5, 1e-4)
+    np.testing.assert_allclose(priority, [0.75, 0.0])
+    _, priority, _ = sweeping.sweep_states(known, q, first, 1, 0.5, 0.8)
+    np.testing.assert_allclose(priority, 0.0)
+
+
+def test_actions_hardly_tried_are_worth_what_is_hoped():
+    known, q = gamble(), jnp.zeros((2, 1))
+    first = jnp.array([0.0, jnp.inf])
+    q, _, _ = sweeping.sweep_states(known, q, first, 1, 0.5, 1e-4, 20.0, bored=2)
+    assert q[1, 0] == 20.0

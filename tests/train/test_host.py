@@ -13,13 +13,14 @@ from tests.train.test_loop import SCHEDULE, assert_same, runner_of
 from tests.train.test_run import rows, saved, stop_after
 from tests.train.toy import Labeller, Toy
 from wm import envs
-from wm.errors import UserError
+from wm.errors import RunError, UserError
 from wm.train import evaluate
 from wm.train.host import HostRunner, train_host
 from wm.train.host_env import AsHost, host_envs
 from wm.train.loop import loop_of
-from wm.train.run import train
+from wm.train.run import load, train
 from wm.train.seeds import Seeds, seed_keys
+from wm.types import Feedback
 
 ENV = envs.make("probe/step_counter")
 
@@ -79,16 +80,38 @@ def test_replay_on_the_host_learns_from_the_same_number_of_batches():
     assert np.any(np.asarray(state.replay.steps.extras["latent"], np.float32) != 0)
 
 
-def test_labels_reach_the_buffer():
-    state, _ = run(host_runner(Labeller))
-    score = loop_of(Labeller(ENV.spec), SCHEDULE).buffer.dataset(state.train.buffer)
-    assert np.any(np.asarray(score.steps.extras["score"]) == Labeller.LABEL)
+class Timed(Labeller):
+    """Says of every record how long ago it was, counted from the newest."""
+
+    def label(self, state, batch):
+        W = batch.timestep.reward.shape[1]
+        age = jnp.broadcast_to(jnp.arange(W)[::-1], batch.timestep.reward.shape)
+        mask = jnp.ones_like(batch.timestep.is_first)
+        return Feedback(batch.index, {"score": 100.0 + age}, mask)
 
 
-def test_labels_reach_a_buffer_on_the_host():
-    schedule = dataclasses.replace(SCHEDULE, replay_tier="host")
-    state, _ = run(host_runner(Labeller, schedule=schedule))
-    assert np.any(state.replay.steps.extras["score"] == Labeller.LABEL)
+@pytest.fixture(scope="module")
+def labelled():
+    """The stored labels of the device runner."""
+    runner = runner_of("loop", seeds=1, agent=Timed(ENV.spec))
+    states = runner.prefill(runner.init(), [runner.loop.prefill_chunks])
+    state = runner.interval(states, [6], [0])[0][0]
+    data = runner.loop.buffer.dataset(state.buffer).steps
+    return np.asarray(data.extras["score"])
+
+
+@pytest.mark.parametrize("tier", ["device", "host"])
+def test_labels_are_those_of_the_device_record_by_record(labelled, tier):
+    """Of the prefill too: a label is 100 plus the age that a record had last."""
+    runner = host_runner(
+        Timed, schedule=dataclasses.replace(SCHEDULE, replay_tier=tier)
+    )
+    state, _ = run(runner)
+    kept = state.train.buffer if tier == "device" else state.replay
+    score = np.asarray(runner.loop.buffer.dataset(kept).steps.extras["score"])
+    stored = (runner.loop.prefill_chunks + 6) * runner.loop.chunk[0]
+    assert (score[:, :stored] >= 100).all()
+    np.testing.assert_array_equal(score, labelled)
 
 
 def test_saved_states_continue(tmp_path):
@@ -158,6 +181,12 @@ def test_a_resumed_run_in_an_environment_without_state_sees_other_episodes(tmp_p
         train(Toy(ENV.spec), make, schedule, out=tmp_path, quiet=True)
         seeds.append(Seeded.seeds[0])
     assert len(set(seeds)) == 3
+    run = train(Toy(ENV.spec), make, schedule, out=tmp_path, quiet=True)
+    anew = [row["step"] for row in run.metrics() if "episode/restarted" in row]
+    assert len(anew) == 3
+    assert anew == sorted(anew)
+    with pytest.raises(RunError, match="cannot save its state"):
+        load(tmp_path, env=make(0)).check()
 
 
 def test_evaluations_on_the_host_depend_on_the_key_alone():

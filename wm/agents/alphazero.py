@@ -14,7 +14,7 @@ outcome once its game is over. The net is fitted to both. Deviations:
 - Noise is mixed over legal moves only.
 - Games are symmetric where the config says so, in learning only (AlphaGo Zero also in
   its search).
-- One player, too, where the sum of rewards is in [-1, 1].
+- One player, too, with outcomes in units of `outcome_scale`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from wm.behaviors.outcome import outcome_labels
 from wm.behaviors.symmetry import Name as SymmetryName
 from wm.behaviors.symmetry import shuffled, symmetry
 from wm.data.replay import Replay
@@ -35,8 +36,7 @@ from wm.imagine import act_in
 from wm.models.rules import RulesState, rules_of
 from wm.nets.policy_value import PolicyValueConfig, policy_value
 from wm.nodes import Node
-from wm.ops.returns import outcomes
-from wm.ops.trees import swap_time
+from wm.ops.optimizers import decaying
 from wm.planners.mcts import MASKED, MCTSConfig, greedy, mcts
 from wm.types import (
     ArraySpec,
@@ -76,6 +76,10 @@ class Config:
     """Weight of (z - v)² (AlphaZero 1, pgx 0.5)."""
     weight_decay: float = 0.0
     """Weight of the parameters' squared norm in the loss (AlphaZero 1e-4, pgx 0)."""
+    outcome_scale: float | None = None
+    """Greatest outcome of a game, in task units: what a value of 1 stands for. Unset: 1
+    in games for two; for one player it must be said, since the net's values end at 1.
+    `behavior/beyond` shows how many outcomes are still greater."""
     game_moves: int | None = None
     """Moves of the longest game (unset: the environment's limit). Outcomes of longer
     ones are not learned from beyond that many moves before the end."""
@@ -85,6 +89,8 @@ class Config:
         simulations, moves = self.eval_simulations, self.game_moves
         given("eval_simulations", simulations is None or simulations >= 0, "at least 0")
         given("game_moves", moves is None or moves >= 1, "at least 1")
+        scale = self.outcome_scale
+        given("outcome_scale", scale is None or scale > 0, "above 0")
         given("optimizer", self.optimizer in ("adam", "sgd"), "adam or sgd")
         given("learning_rate", self.learning_rate > 0, "above 0")
         for name in ("value_scale", "weight_decay"):
@@ -119,7 +125,7 @@ class AlphaZero:
 
         Raises:
           UserError: closed rules, actions that are not one index, a game without a
-            longest one.
+            longest one, or for one player without a greatest outcome.
           ValueError: a net or symmetry that does not fit.
         """
         self.spec, self.config = spec, config = spec, config or Config()
@@ -130,6 +136,12 @@ class AlphaZero:
                 f"{spec.name}: AlphaZero needs actions that are one index and "
                 "observations of one array, as in pgx/… (`wm list envs`)"
             )
+        if config.outcome_scale is None and spec.players == 1:
+            raise UserError(
+                f"{spec.name} is for one player, with outcomes of any size: set "
+                "--agent.outcome_scale to the greatest"
+            )
+        self.scale = config.outcome_scale or 1.0
         moves = config.game_moves or spec.time_limit
         if moves is None:
             raise UserError(f"{spec.name} has no longest game: set --agent.game_moves")
@@ -141,11 +153,9 @@ class AlphaZero:
             self.rules, mcts(self.rules, self.heads, settings)
         )
         self.policies = {"train": search(config.search), "eval": search(quiet)}
-        rate = optax.piecewise_constant_schedule(
-            config.learning_rate, dict.fromkeys(config.decay_updates, 0.1)
+        self.optimizer = decaying(
+            config.optimizer, config.learning_rate, config.decay_updates
         )
-        adam = config.optimizer == "adam"
-        self.optimizer = optax.adam(rate) if adam else optax.sgd(rate, momentum=0.9)
 
     def init(self, key: Key) -> State:
         """Fresh parameters."""
@@ -159,8 +169,9 @@ class AlphaZero:
         )
 
     def heads(self, params: Params, key: Key, state: RulesState):
-        """Logits and value of positions, for the search."""
-        return *self.net.apply(params["policy"], state.observation), None
+        """Logits and value of positions in task units, for the search."""
+        logits, value = self.net.apply(params["policy"], state.observation)
+        return logits, self.scale * value, None
 
     def actor(self, state: State) -> Params:
         """The net."""
@@ -219,15 +230,7 @@ class AlphaZero:
 
     def label(self, state: State, batch: Batch) -> Feedback:
         """How the games ended that are over, for every position of theirs."""
-        timestep = swap_time(batch.timestep)
-        outcome, known = outcomes(
-            timestep.reward,
-            self.config.search.gamma * timestep.discount,
-            timestep.is_first,
-            timestep.is_last,
-        )
-        outcome, known = swap_time((outcome, known))
-        return Feedback(batch.index, {"outcome": outcome, "finished": known}, known)
+        return outcome_labels(batch, self.config.search.gamma)
 
     def update(
         self, state: State, key: Key, batches: dict[str, Batch]
@@ -265,7 +268,8 @@ class AlphaZero:
         moved = (~timestep.is_last).astype(jnp.float32)
         known = moved * extras["finished"]
         mean = lambda x, mask: jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
-        error = mean(jnp.square(extras["outcome"] - value), known)
+        outcome = extras["outcome"] / self.scale
+        error = mean(jnp.square(outcome - value), known)
         policy = mean(cross, moved)
         total = policy + config.value_scale * error
         if config.weight_decay:
@@ -277,6 +281,7 @@ class AlphaZero:
             "loss/value": error,
             "behavior/policy_divergence": policy - mean(entropy, moved),
             "behavior/search_entropy": mean(entropy, moved),
+            "behavior/beyond": mean(jnp.abs(outcome) > 1, known),
             "behavior/finished": jnp.sum(known) / jnp.maximum(jnp.sum(moved), 1.0),
         }
         return total, metrics

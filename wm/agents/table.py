@@ -80,9 +80,19 @@ AGENTS: dict[str, Entry] = {
         description="a policy by gradients along real trajectories, SVG(0), SVG(1), "
         "SVG(infinity) (Heess et al. 2015)",
     ),
+    "alphago": Entry(
+        target="wm.agents.alphago:AlphaGo",
+        description="policies from a teacher and from self-play, a value, and a search "
+        "with playouts (Silver et al. 2016)",
+    ),
     "alphazero": Entry(
         target="wm.agents.alphazero:AlphaZero",
         description="self-play with tree search on the rules (Silver et al. 2018)",
+    ),
+    "muzero": Entry(
+        target="wm.agents.muzero:MuZero",
+        description="tree search in a learned model of rewards, values and policies; "
+        "Gumbel, Reanalyse (Schrittwieser et al. 2020)",
     ),
     "dreamer_v3": Entry(
         target="wm.agents.dreamer_v3:DreamerV3",

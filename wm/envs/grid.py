@@ -76,6 +76,8 @@ class MazeState(Node):
     """i32, steps over all episodes; beginning a new one does not set it back."""
     ended: jax.Array
     """bool: the newest record was the last of an episode."""
+    key: Key
+    """Of slips."""
 
 
 class Maze(Node):
@@ -85,6 +87,7 @@ class Maze(Node):
     name: str = static(default="dyna_maze")
     scale: int = static(default=1)
     time_limit: int = static(default=10_000)
+    slip: float = static(default=0.0)
 
     autoreset = "own"
 
@@ -101,11 +104,16 @@ class Maze(Node):
 
     def reset(self, key: Key) -> tuple[MazeState, TimeStep]:
         """At the start, with the clock at 0."""
-        state = self._begin(jnp.zeros((), jnp.int32))
+        state = self._begin(jnp.zeros((), jnp.int32), key)
         return state, first(state.cell)
 
     def step(self, state: MazeState, action: jax.Array) -> tuple[MazeState, TimeStep]:
         """Move; after the end of an episode, begin the next one."""
+        key, key_slip = jax.random.split(state.key)
+        if self.slip:
+            key_coin, key_move = jax.random.split(key_slip)
+            other = jax.random.randint(key_move, (), 0, len(MOVES))
+            action = jnp.where(jax.random.bernoulli(key_coin, self.slip), other, action)
         walls = jnp.where(state.clock < self._change, *self._walls)
         width = COLUMNS * self.scale
         here = jnp.stack([state.cell // width, state.cell % width])
@@ -115,20 +123,21 @@ class Maze(Node):
         cell = jnp.where(walls[target], state.cell, target).astype(jnp.int32)
         time = state.time + 1
         won = self._goal[cell]
-        moved = MazeState(cell, time, state.clock + 1, won | (time >= self.time_limit))
+        ended = won | (time >= self.time_limit)
+        moved = MazeState(cell, time, state.clock + 1, ended, key)
         arrived = following(cell, won, terminal=won, truncated=time >= self.time_limit)
-        anew = self._begin(state.clock)
+        anew = self._begin(state.clock, key)
         choose = lambda a, b: jnp.where(state.ended, a, b)
         return (
             jax.tree.map(choose, anew, moved),
             jax.tree.map(choose, first(anew.cell), arrived),
         )
 
-    def _begin(self, clock: jax.Array) -> MazeState:
+    def _begin(self, clock: jax.Array, key: Key) -> MazeState:
         row, column = (x * self.scale for x in LAYOUTS[self.name].start)
         cell = jnp.asarray(row * COLUMNS * self.scale + column, jnp.int32)
         none = jnp.zeros((), jnp.int32)
-        return MazeState(cell, none, clock, jnp.zeros((), bool))
+        return MazeState(cell, none, clock, jnp.zeros((), bool), key)
 
     @property
     def _change(self) -> int:
@@ -152,7 +161,9 @@ class Maze(Node):
         return jnp.asarray(grid.repeat(self.scale, 0).repeat(self.scale, 1).ravel())
 
 
-def make(name: str, scale: int = 1, time_limit: int = 10_000) -> Maze:
+def make(
+    name: str, scale: int = 1, time_limit: int = 10_000, slip: float = 0.0
+) -> Maze:
     """A maze of Sutton & Barto.
 
     Args:
@@ -161,11 +172,14 @@ def make(name: str, scale: int = 1, time_limit: int = 10_000) -> Maze:
       scale: every cell becomes scale × scale cells (the start is one of them, the
         goal all).
       time_limit: steps after which an episode is truncated.
+      slip: chance that a move drawn uniformly replaces the chosen one (the book: 0).
 
     Raises:
       ValueError: impossible value.
     """
+    if not 0 <= slip <= 1:
+        raise ValueError(f"slip must be in [0, 1], got {slip}")
     for option, value in {"scale": scale, "time_limit": time_limit}.items():
         if value < 1:
             raise ValueError(f"{option} must be at least 1, got {value}")
-    return Maze(name=name, scale=scale, time_limit=time_limit)
+    return Maze(name=name, scale=scale, time_limit=time_limit, slip=slip)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from wm.envs import pgx_2048
 from wm.envs.timesteps import like, strong
 from wm.nodes import Node, static
 from wm.types import ArraySpec, EnvSpec, Key, TimeStep, Tree
@@ -39,6 +40,17 @@ class PgxState(Node):
     inner: Tree
     """Without its observation, which no rule reads."""
     key: Key | None
+
+
+class After(Node):
+    """Between a move and its chance."""
+
+    state: PgxState
+    """Before the move."""
+    board: jax.Array
+    """i32 `[16]`, after it."""
+    reward: jax.Array
+    """f32, what it made."""
 
 
 class Pgx(Node):
@@ -83,6 +95,38 @@ class Pgx(Node):
             legal=inner.legal_action_mask | inner.terminated,
         )
         return PgxState(like(_blind(inner), state.inner), key), timestep
+
+    @property
+    def chances(self) -> int:
+        """Outcomes of the chance that follows a move; 0 where there is none."""
+        return pgx_2048.OUTCOMES if self.task in CHANCE else 0
+
+    def afterstate(self, state: PgxState, action: jax.Array) -> tuple[After, jax.Array]:
+        """What a legal move does, and the logits `[C]` of what may follow."""
+        board, reward = pgx_2048.moved(state.inner._board, action)
+        return After(state, board, reward), pgx_2048.logits(board)
+
+    def chance(self, after: After, outcome: jax.Array) -> tuple[PgxState, TimeStep]:
+        """One step whose chance is known: `outcome` i32, below `chances`."""
+        board = pgx_2048.appeared(after.board, outcome)
+        free = pgx_2048.legal(board)
+        over, inner = ~free.any(), after.state.inner
+        inner = inner.replace(
+            _board=board,
+            rewards=after.reward[None],
+            legal_action_mask=free | over,
+            terminated=over,
+            _step_count=inner._step_count + 1,
+        )
+        timestep = TimeStep(
+            observation=jax.nn.one_hot(board.reshape(4, 4), 31, dtype=bool),
+            reward=after.reward,
+            discount=jnp.where(over, 0.0, 1.0),
+            is_first=jnp.zeros((), bool),
+            is_last=over,
+            legal=free | over,
+        )
+        return after.state.replace(inner=like(inner, after.state.inner)), timestep
 
     def _kept(self, key: Key) -> Key | None:
         return key if self.task in CHANCE else None

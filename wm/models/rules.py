@@ -32,6 +32,14 @@ class RulesState(Node):
     """bool `[B, A]`; None unless `EnvSpec.legal`."""
 
 
+class RulesAfter(Node):
+    """Between an action and its chance; rows lead."""
+
+    before: RulesState
+    env: Tree
+    """The environment's own, with None in place of keys."""
+
+
 class Rules:
     """A `WorldModel` without parameters; built by `rules`."""
 
@@ -90,6 +98,32 @@ class Rules:
         """One step of the environment; nothing happens after an end."""
         full = self._with_keys(key, state.env, state.alive.shape[0])
         env_state, timestep = jax.vmap(self.env.step)(full, action)
+        return self._after(state, env_state, timestep)
+
+    @property
+    def chances(self) -> int:
+        """Outcomes of the chance that follows an action; 0: the environment keeps the
+        two in one."""
+        return getattr(self.env, "chances", 0)
+
+    def afterstate(
+        self, params: Params, state: RulesState, action: Tree
+    ) -> tuple[RulesAfter, jax.Array]:
+        """What legal actions do, and the logits `[B, C]` of the chance that follows."""
+        # No key is read before the chance, and none of it is drawn.
+        full = self._with_keys(jax.random.key(0), state.env, state.alive.shape[0])
+        after, logits = jax.vmap(self.env.afterstate)(full, action)
+        return RulesAfter(state, without_keys(after)), logits
+
+    def chance(
+        self, params: Params, after: RulesAfter, outcome: jax.Array
+    ) -> tuple[RulesState, Prediction]:
+        """What an outcome i32 `[B]` leads to; nothing happens after an end."""
+        env_state, timestep = jax.vmap(self.env.chance)(after.env, outcome)
+        return self._after(after.before, env_state, timestep)
+
+    def _after(self, state: RulesState, env_state: Tree, timestep: TimeStep):
+        """Model state and prediction; what has ended stays."""
         ended = state.alive == 0
         reward = jnp.where(ended, 0.0, timestep.reward)
         discount = jnp.where(ended, 0.0, timestep.discount)

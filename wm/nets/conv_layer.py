@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import flax.linen as nn
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 from wm.nets import initializers, norms
 from wm.nets.conv import conv2d, conv_transpose2d
-from wm.nets.mlp import Fan, owned_bias_norm_act
+from wm.nets.mlp import Fan, activation, owned_bias_norm_act
 from wm.nets.resample import conv_pool, upsample_conv
 
 _FORMS = {
@@ -48,3 +49,27 @@ class ConvLayer(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.units)
         kernel = self.param("kernel", init, shape).astype(self.dtype)
         return owned_bias_norm_act(self, _FORMS[self.form](x, kernel))
+
+
+def residual_blocks(
+    layer: Callable[[str, str], nn.Module],
+    count: int,
+    act: str,
+    x: jax.Array,
+    prefix: str = "block",
+) -> jax.Array:
+    """`count` times act(x + conv(act(conv(x)))), inside a compact module.
+
+    Args:
+      layer: `(name, activation) -> module` that keeps the channels of `x`.
+      count: blocks of two layers, `{prefix}{i}_in` and `{prefix}{i}_out`.
+      act: activation.
+      x: `[B, H, W, C]`.
+      prefix: of their names.
+
+    Source: He et al. 2016.
+    """
+    for i in range(count):
+        y = layer(f"{prefix}{i}_in", act)(x)
+        x = activation(act)(x + layer(f"{prefix}{i}_out", "none")(y))
+    return x

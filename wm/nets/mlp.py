@@ -163,6 +163,16 @@ def activation(name: str):
     """
     if name not in _ACTIVATIONS:
         raise ValueError(f"act must be one of {', '.join(_ACTIVATIONS)}, got {name!r}")
-    if name == "none":
-        return lambda x: x
-    return jnp.tanh if name == "tanh" else getattr(jax.nn, name)
+    special = {"none": lambda x: x, "tanh": jnp.tanh, "silu": silu}
+    return special.get(name) or getattr(jax.nn, name)
+
+
+def silu(x: jax.Array) -> jax.Array:
+    """x times its logistic function.
+
+    On a CPU by way of tanh, which XLA computes faster than exp: networks of 4 x 200 on
+    5 x 1600 rows 24.4 ms instead of 27.5 (benchmarks/pets.py).
+    """
+    if jax.default_backend() != "cpu":
+        return jax.nn.silu(x)
+    return 0.5 * x * (1 + jnp.tanh(0.5 * x))

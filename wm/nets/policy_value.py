@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from wm.nets import norms
-from wm.nets.conv_layer import ConvLayer
+from wm.nets.conv_layer import ConvLayer, residual_blocks
 from wm.nets.mlp import Layer, activation
 from wm.nets.net import Net, from_module
 
@@ -116,14 +116,10 @@ class PolicyValue(nn.Module):
         return logits.astype(jnp.float32), jnp.tanh(value.astype(jnp.float32))
 
     def _tower(self, x: jax.Array, shared: dict) -> jax.Array:
-        """He et al. 2016: x + conv(act(conv(x))), activated after the sum."""
+        """A convolution and residual blocks."""
         config = self.config
-        act = activation(config.act)
         layer = lambda name, act: ConvLayer(
             config.units, config.kernel, act=act, name=name, **shared
         )
         x = layer("stem", config.act)(x)
-        for i in range(config.layers):
-            y = layer(f"block{i}_in", config.act)(x)
-            x = act(x + layer(f"block{i}_out", "none")(y))
-        return x
+        return residual_blocks(layer, config.layers, config.act, x)

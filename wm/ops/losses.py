@@ -98,10 +98,14 @@ def balanced_kl(
 def soft_bound(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     """`x` pressed smoothly into (low, high); both pass gradients to the bounds.
 
+    Is high - softplus(high - x), then low + softplus(that - low), with one exponential
+    and one logarithm instead of two of each. `high - low` must stay below 80.
+
     Source: Chua et al. 2018, appendix A.1 (log-variances).
     """
-    x = high - jax.nn.softplus(high - x)
-    return low + jax.nn.softplus(x - low)
+    # Far below `low` the value is `low` to the last digit; e^(low - x) stays finite.
+    x = jnp.maximum(x, jax.lax.stop_gradient(low) - 40.0)
+    return low + jnp.log1p(1 / (jnp.exp(low - high) + jnp.exp(low - x)))
 
 
 def gaussian_nll(mean: jax.Array, logvar: jax.Array, target: jax.Array) -> jax.Array:

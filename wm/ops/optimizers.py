@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +77,29 @@ def laprop(
         scale_by_momentum_bias_corrected(beta1),
         optax.scale_by_learning_rate(rate),
     )
+
+
+def decaying(
+    name: Literal["adam", "sgd"],
+    learning_rate: float,
+    decay_updates: Sequence[int] = (),
+    max_norm: float = 0.0,
+) -> optax.GradientTransformation:
+    """Adam, or SGD with momentum 0.9, whose step size is divided by ten now and then.
+
+    Args:
+      name: which.
+      learning_rate: at first.
+      decay_updates: updates after which it is divided.
+      max_norm: greatest norm of the gradient; 0: any.
+
+    Source: Silver et al. 2018; Schrittwieser et al. 2020.
+    """
+    rate = optax.piecewise_constant_schedule(
+        learning_rate, dict.fromkeys(decay_updates, 0.1)
+    )
+    base = optax.adam(rate) if name == "adam" else optax.sgd(rate, momentum=0.9)
+    return optax.chain(optax.clip_by_global_norm(max_norm), base) if max_norm else base
 
 
 def agc(clip: float = 0.3, floor: float = 1e-3) -> optax.GradientTransformation:

@@ -113,6 +113,45 @@ def n_step_return(
     return result
 
 
+def bootstrapped_return(
+    reward: jax.Array,
+    discount: jax.Array,
+    is_last: jax.Array,
+    value: jax.Array,
+    num_steps: int,
+) -> jax.Array:
+    """n-step returns of replayed records, which may hold ends of episodes.
+
+    Rewards and discounts arrive with their observation, so that by hand, within an
+    episode, z_t = Σ_{i<n} (Π_{j≤i} γ_{t+j})·r_{t+1+i} + (Π_{j≤n} γ_{t+j})·v_{t+n}, the
+    product being 1 for i = 0. A terminal is worth nothing; any other last record
+    (a truncation) is bootstrapped from however few steps away it is. A negative
+    discount turns what follows around.
+
+    Args:
+      reward: `[T, …]`.
+      discount: `[T, …]`, the environment's times gamma.
+      is_last: bool `[T, …]`.
+      value: `[T, …]`, of the records.
+      num_steps: n; the last n records have shorter returns.
+
+    Returns:
+      f32 `[T, …]`.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    chex.assert_equal_shape((reward, discount, is_last, value))
+    reward, discount, value = _floats(reward, discount, value)
+    worth = jnp.where(is_last & (discount == 0), 0.0, value)
+
+    def longer(_, result):
+        later = reward[1:] + discount[1:] * result[1:]
+        later = jnp.concatenate([later, worth[-1:]])
+        return jnp.where(is_last, worth, later)
+
+    return jax.lax.fori_loop(0, min(num_steps, reward.shape[0] - 1), longer, worth)
+
+
 def gae(
     reward_tp1: jax.Array,
     discount_tp1: jax.Array,

@@ -65,16 +65,18 @@ class TwoHot:
     """Number of bins (DreamerV3: 255)."""
     limit: float = 20.0
     """The outer bins lie at ±symexp(limit) (DreamerV3: 20)."""
-    space: Literal["raw", "symlog"] = "raw"
-    """Where weights and means are linear: in task units, or in symlog space."""
+    space: Literal["raw", "symlog", "hyperbolic"] = "raw"
+    """Where weights and means are linear: in task units, in symlog space, or in that of
+    `signed_hyperbolic`, whose outer bins lie at ±`limit` in that space."""
 
     def __post_init__(self):
         if self.num_bins < 2:
             raise ValueError(f"num_bins must be at least 2, got {self.num_bins}")
         if not self.limit > 0:
             raise ValueError(f"limit must be positive, got {self.limit}")
-        if self.space not in ("raw", "symlog"):
-            raise ValueError(f"space must be 'raw' or 'symlog', got {self.space!r}")
+        if self.space not in ("raw", "symlog", "hyperbolic"):
+            allowed = "'raw', 'symlog' or 'hyperbolic'"
+            raise ValueError(f"space must be {allowed}, got {self.space!r}")
 
     @property
     def bins(self) -> np.ndarray:
@@ -85,7 +87,7 @@ class TwoHot:
         """Expected value in task units, f32 `[…]`, of logits `[…, num_bins]`."""
         chex.assert_axis_dimension(logits, -1, self.num_bins)
         mean = _mean(self, logits.astype(jnp.float32))
-        return symexp(mean) if self.space == "symlog" else mean
+        return _SPACES[self.space][1](mean)
 
     def label(self, target: jax.Array) -> jax.Array:
         """Two-hot weights f32 `[…, num_bins]` of targets `[…]` in task units."""
@@ -113,7 +115,7 @@ class TwoHot:
     def _split(self, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The bin below each target, and the weight of the bin above it."""
         target = jax.lax.stop_gradient(jnp.asarray(target, jnp.float32))
-        target = symlog(target) if self.space == "symlog" else target
+        target = _SPACES[self.space][0](target)
         bins = jnp.asarray(self.bins)
         count = jnp.searchsorted(bins, target, side="right", method="scan_unrolled")
         below = jnp.clip(count.astype(jnp.int32) - 1, 0, self.num_bins - 2)
@@ -137,11 +139,28 @@ def symlog_two_hot(num_bins: int = 255, limit: float = 20.0) -> TwoHot:
     return TwoHot(num_bins, limit, "symlog")
 
 
+def hyperbolic_two_hot(num_bins: int = 601, limit: float = 300.0) -> TwoHot:
+    """Even bins in the space of `signed_hyperbolic`, decoded by its inverse.
+
+    Source: Schrittwieser et al. 2020, Appendix F: 601 bins, -300 to 300.
+    """
+    return TwoHot(num_bins, limit, "hyperbolic")
+
+
+_SAME = lambda x: x
+_SPACES = {
+    "raw": (_SAME, _SAME),
+    "symlog": (symlog, symexp),
+    "hyperbolic": (signed_hyperbolic, signed_parabolic),
+}
+"""Into each space, and back."""
+
+
 @functools.lru_cache
 def _bins(num_bins: int, limit: float, space: str) -> np.ndarray:
     # In float64 and on the host: an accelerator's exp would move bins by 1e-6.
     half = np.linspace(-limit, 0, (num_bins + 1) // 2)
-    if space == "symlog":
+    if space != "raw":
         half = np.linspace(-limit, limit, num_bins)[: (num_bins + 1) // 2]
     else:
         half = np.sign(half) * np.expm1(np.abs(half))

@@ -1,11 +1,12 @@
 """Monte Carlo tree search in any world model with actions that can be counted.
 
-Two searches, both of mctx. `puct` visits what a prior and the values found so far
+Three searches, all of mctx. `puct` visits what a prior and the values found so far
 recommend, and plays by visits (AlphaZero, MuZero). `gumbel` halves a set of candidates
 at the root and completes the values of what it did not visit: its improved policy is no
-worse than the prior after any number of simulations. Where actions cannot be counted,
-`heads` draws a few of them in every state and the search chooses among those (Sampled
-MuZero).
+worse than the prior after any number of simulations. `stochastic` is `puct` with nodes
+of chance in between (Stochastic MuZero; see `planners.chance`). Where actions cannot be
+counted, `heads` draws a few of them in every state and the search chooses among those
+(Sampled MuZero).
 
 Values are of the player to move, rewards of the one who just moved, and a discount of
 -1 says that the other one moves next: G = r + discount · G'. What is illegal is never
@@ -26,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
+from wm.planners import chance
 from wm.planners.sequences import legal_now, require
 from wm.types import Key, Params, Tree, WorldModel
 
@@ -36,7 +38,7 @@ None for logits: all alike. `actions`: drawn in M, F numbers each; logits are th
 these K, and None is right where they were drawn from the policy itself, whose density
 has been counted by drawing. Only actions of one index need none."""
 
-Method = Literal["gumbel", "puct"]
+Method = Literal["gumbel", "puct", "stochastic"]
 Statistics = Literal["siblings", "tree", "bounds"]
 MASKED = -1e30
 """Logit of an illegal action; finite, so that no row is without a maximum."""
@@ -49,7 +51,8 @@ class MCTSConfig:
     simulations: int = 32
     """Leaves evaluated per action (AlphaZero 800, MuZero 800 and 50, pgx 32)."""
     method: Method = "gumbel"
-    """gumbel or puct."""
+    """gumbel, puct, or stochastic: puct with nodes of chance, in models that tell their
+    chance apart; all that is said of puct applies."""
     gamma: float = 1.0
     """Discount per step, on top of the model's own (board games 1, Atari 0.997)."""
     max_depth: int | None = None
@@ -75,7 +78,8 @@ class MCTSConfig:
     """puct: what values are stretched by: the least and greatest among siblings (mctx),
     in the whole tree (MuZero), or `bounds`, known beforehand (board games)."""
     bounds: tuple[float, float] = (-1.0, 1.0)
-    """puct: least and greatest value, for statistics `bounds`."""
+    """puct: least and greatest value, for statistics `bounds`; values beyond count as
+    the nearer of the two."""
     least_range: float = 0.01
     """puct: for statistics `tree`, differences below this are not stretched further
     (MuZero 0, EfficientZero 0.01)."""
@@ -172,7 +176,7 @@ class MCTS(NamedTuple):
         drawn = found.search_tree.embeddings[1]
         if drawn is not None:
             extras["actions"] = drawn[:, 0]
-        action = self._played(found.action, extras.get("actions"))
+        action = self.played(found.action, extras.get("actions"))
         return carry + 1, action, extras
 
     def search(
@@ -187,13 +191,15 @@ class MCTS(NamedTuple):
           moves: i32 `[B]`, made so far; None counts as none.
         """
         key_root, key_noise, key_search = jax.random.split(key, 3)
-        leaf = self._look(params, key_root, x)
+        # What only observing needs (frames to be stacked) is not copied to every node.
+        x = getattr(self.model, "bare", lambda state: state)(x)
+        leaf = self.look(params, key_root, x)
         config = self.config
         late = jnp.zeros((leaf.value.shape[0], 1))
         if moves is not None and config.temperature_moves is not None:
             late = (moves >= config.temperature_moves)[:, None].astype(jnp.float32)
         logits = leaf.logits
-        if config.method == "puct" and config.noise:
+        if config.method != "gumbel" and config.noise:
             logits = noisy(key_noise, logits, config.noise, config.noise_alpha)
         root = mctx.RootFnOutput(  # pyright: ignore[reportCallIssue]
             prior_logits=logits, value=leaf.value, embedding=(x, leaf.actions)
@@ -215,22 +221,24 @@ class MCTS(NamedTuple):
                 max_num_considered_actions=config.considered,
                 gumbel_scale=config.gumbel_scale * (1 - late),
             )
-        return mctx.muzero_policy(
-            **given,
-            qtransform=transform(config),
-            dirichlet_fraction=0.0,  # mixed in above, over what is legal
-            pb_c_init=config.exploration,
-            pb_c_base=config.exploration_base,
-            temperature=config.temperature * (1 - late),
-        )
+        given |= {
+            "qtransform": transform(config),
+            "dirichlet_fraction": 0.0,  # mixed in above, over what is legal
+            "pb_c_init": config.exploration,
+            "pb_c_base": config.exploration_base,
+            "temperature": config.temperature * (1 - late),
+        }
+        if config.method == "stochastic":
+            return chance.search(self, given)
+        return mctx.muzero_policy(**given)
 
     def _step(self, params: Params, key: Key, action: jax.Array, embedding: Tree):
         """mctx's recurrent function."""
         key_step, key_look = jax.random.split(key)
         state, drawn = embedding
-        played = self._played(action, drawn)
+        played = self.played(action, drawn)
         state, prediction = self.model.step(params, key_step, state, played)
-        leaf = self._look(params, key_look, state)
+        leaf = self.look(params, key_look, state)
         # mctx walks on through what has ended: it must be worth nothing there too.
         ended = prediction.discount == 0
         output = mctx.RecurrentFnOutput(  # pyright: ignore[reportCallIssue]
@@ -241,7 +249,7 @@ class MCTS(NamedTuple):
         )
         return output, (state, leaf.actions)
 
-    def _look(self, params: Params, key: Key, state: Tree) -> Leaf:
+    def look(self, params: Params, key: Key, state: Tree) -> Leaf:
         """What `heads` say, illegal actions masked.
 
         Raises:
@@ -267,13 +275,44 @@ class MCTS(NamedTuple):
             logits = jnp.where(legal, logits, MASKED)
         return Leaf(logits, value.astype(jnp.float32), actions, legal)
 
-    def _played(self, index: jax.Array, drawn: jax.Array | None) -> jax.Array:
+    def played(self, index: jax.Array, drawn: jax.Array | None) -> jax.Array:
         """The action of an index, `[B, …]` as environments take it."""
         spec = self.model.spec.action
         if drawn is None:
             return index.astype(spec.dtype)
         rows = jnp.arange(index.shape[0])
         return drawn[rows, index].reshape(-1, *spec.shape).astype(spec.dtype)
+
+
+class Likeliest(NamedTuple):
+    """A policy over model states without a search: what `heads` like best."""
+
+    model: Any
+    heads: Heads
+
+    def start(self, params: Params, batch: int) -> jax.Array:
+        """Moves made so far, i32 `[B]`."""
+        return jnp.zeros(batch, jnp.int32)
+
+    def act(
+        self, params: Params, key: Key, carry: jax.Array, x: Tree
+    ) -> tuple[jax.Array, jax.Array, dict[str, Tree]]:
+        """The legal action with the greatest logit."""
+        logits, _, _ = self.heads(params, key, x)
+        legal = legal_now(self.model, params, x)
+        if legal is not None:
+            logits = jnp.where(legal, logits, MASKED)
+        action = jnp.argmax(logits, -1).astype(self.model.spec.action.dtype)
+        return carry + 1, action, {}
+
+
+def by_visits(key: Key, visits: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Actions i32 `[B]` drawn by visits^(1 / temperature), `[B, A]`; at a temperature
+    of nearly 0 the most visited."""
+    share = visits / jnp.max(visits, -1, keepdims=True)
+    logits = jnp.log(jnp.maximum(share, 1e-30)) / jnp.maximum(temperature, 1e-3)
+    logits = jnp.where(visits > 0, logits, -jnp.inf)
+    return jax.random.categorical(key, logits).astype(jnp.int32)
 
 
 def mcts(model: WorldModel, heads: Heads, config: MCTSConfig | None = None) -> MCTS:
@@ -283,8 +322,17 @@ def mcts(model: WorldModel, heads: Heads, config: MCTSConfig | None = None) -> M
       model: any; its `legal` is asked in every state where the spec has legal actions.
       heads: see `Heads`.
       config: settings.
+
+    Raises:
+      ValueError: `stochastic` in a model that does not tell its chance apart.
     """
-    return MCTS(model, heads, config or MCTSConfig())
+    config = config or MCTSConfig()
+    if config.method == "stochastic" and not getattr(model, "chances", 0):
+        raise ValueError(
+            f"method must be gumbel or puct: {model.spec.name} does not tell its "
+            "chance apart (chances, afterstate, chance; pgx/2048 does), got stochastic"
+        )
+    return MCTS(model, heads, config)
 
 
 def noisy(key: Key, logits: jax.Array, share: float, alpha: float) -> jax.Array:
@@ -316,8 +364,25 @@ def transform(config: MCTSConfig) -> Callable:
         return mctx.qtransform_by_parent_and_siblings
     if config.statistics == "tree":
         return functools.partial(by_tree, least_range=config.least_range)
-    low, high = config.bounds
-    return functools.partial(mctx.qtransform_by_min_max, min_value=low, max_value=high)
+    return functools.partial(by_bounds, bounds=config.bounds)
+
+
+def by_bounds(
+    tree: mctx.Tree, node: jax.Array, *, bounds: tuple[float, float]
+) -> jax.Array:
+    """Values of a node's actions, in [0, 1] between bounds known beforehand.
+
+    Clipped, unlike mctx's `qtransform_by_min_max`: what was not visited gets 0, so a
+    value below the bounds would rank behind the illegal moves of its node.
+
+    Args:
+      tree: of one row.
+      node: which.
+      bounds: least and greatest value.
+    """
+    low, high = bounds
+    stretched = jnp.clip((tree.qvalues(node) - low) / (high - low), 0.0, 1.0)
+    return jnp.where(tree.children_visits[node] > 0, stretched, 0.0)
 
 
 def by_tree(tree: mctx.Tree, node: jax.Array, *, least_range: float) -> jax.Array:

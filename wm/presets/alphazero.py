@@ -76,6 +76,30 @@ ALPHAZERO: dict[str, Preset] = {
         },
         source="ours: two minutes on a CPU",
     ),
+    "2048": Preset(
+        agent={
+            "search.method": "stochastic",
+            "search.simulations": 50,
+            "search.gamma": 0.999,
+            "search.temperature": 0.5,
+            "net.layers": 2,
+            "net.units": 64,
+            "outcome_scale": 5_000.0,
+            "game_moves": 500,
+            "learning_rate": 1e-3,
+        },
+        schedule={
+            "envs": 64,
+            "batch_size": 512,
+            "chunk": 50,
+            "updates": 20,
+            "total": 3_200_000,
+            "replay": 131_072,
+            "log_steps": 32_000,
+        },
+        source="ours, not run; search of Antonoglou et al. 2022 with half of the 100 "
+        "simulations, gamma as there",
+    ),
     "tic_tac_toe": Preset(
         agent={
             "symmetry": "square",

@@ -47,14 +47,14 @@ PPO: dict[str, Preset] = {
             "act": "silu",
             "normalize_observation": True,
             "learning_rate": 1e-3,
-            "gamma": 0.995,
+            "gamma": 0.9,
             "entropy": 0.0,
             "epochs": 10,
-            "minibatches": 10,
-            "max_norm": 10.0,
+            "minibatches": 64,
         },
-        schedule=_rollout(100, 100, 150_000),
-        source=f"{REJAX}, Pendulum; differs: gradients clipped by their global norm",
+        schedule=_rollout(4, 1024, 150_000),
+        source="DLR-RM/rl-baselines3-zoo, ppo.yml, Pendulum-v1; differs: noise drawn "
+        "anew at every step (theirs of the state, gSDE), silu, scaled observations",
     ),
     "cleanrl": Preset(
         agent={

@@ -19,7 +19,9 @@ PRESETS: dict[str, str] = {
     "grbal": "wm.presets.grbal:GRBAL",
     "pilco": "wm.presets.pilco:PILCO",
     "svg": "wm.presets.svg:SVG",
+    "alphago": "wm.presets.alphago:ALPHAGO",
     "alphazero": "wm.presets.alphazero:ALPHAZERO",
+    "muzero": "wm.presets.muzero:MUZERO",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
 }
 """`module:attribute` of a mapping from name to `Preset`, by system."""

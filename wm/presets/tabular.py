@@ -36,4 +36,10 @@ DYNA_Q: dict[str, Preset] = {
         source=f"{_BOOK}, section 8.3 (Dyna-Q+)",
     ),
 }
-PRIORITIZED_SWEEPING: dict[str, Preset] = {"default": _EVERY_STEP}
+PRIORITIZED_SWEEPING: dict[str, Preset] = {
+    "default": _EVERY_STEP,
+    "counted": Preset(
+        agent={"model": "counted"},
+        source="Moore & Atkeson 1993: full backups over counted transitions",
+    ),
+}

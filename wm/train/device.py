@@ -9,11 +9,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from wm.train import evaluate, sharding
+from wm.train import evaluate, guard, sharding
 from wm.train.drive import Events, drive
+from wm.train.leaves import part
 from wm.train.loop import Loop, batched, loop_of
 from wm.train.schedule import Schedule
-from wm.train.seeds import Program, SeedMode, Seeds
+from wm.train.seeds import AXIS, Program, SeedMode, Seeds
 from wm.train.sharding import Layout
 from wm.types import Key
 
@@ -57,8 +58,13 @@ class DeviceRunner:
         return {}
 
     def saved(self, states: States, seed: int) -> Any:
-        """The `TrainState` of one seed, to be saved."""
-        return self.seeds.pick(states, seed)
+        """The `TrainState` of one seed, to be saved; on a mesh all processes call."""
+        if self.seeds.mesh is not None:
+            return sharding.fetch(self.seeds.pick(states, seed))
+        if self.seeds.mode == "loop":
+            return states[seed]
+        replay = jax.tree.map(lambda x: part(x, seed), states.buffer)
+        return self.learner(states, seed).replace(buffer=replay)
 
     def init(self) -> States:
         """Every seed before its first action."""
@@ -74,8 +80,28 @@ class DeviceRunner:
         self, states: States, chunks: Sequence[int], clear: Sequence[int]
     ) -> tuple[States, dict[str, np.ndarray]]:
         """Run chunks; the report has arrays `[S]`. Blocks until they are done."""
-        program = self.program("train", self.loop.interval, states, 2)
+        program = self.program("train", self.stretch, states, 2)
         return program.call(self.env, states, chunks, clear)
+
+    def stretch(self, env: Any, state: Any, chunks: Any, clear: Any):
+        """`Loop.interval` in this seed mode."""
+        axis = None if self.seeds.mode == "loop" else AXIS
+        return self.loop.interval(env, state, chunks, clear, axis)
+
+    def learner(self, states: States, seed: int) -> Any:
+        """The state of one seed without its replay."""
+        if self.seeds.mode == "loop":
+            state = states[seed].replace(buffer=None)
+            return state if self.seeds.mesh is None else sharding.fetch(state)
+        return self.seeds.pick(states.replace(buffer=None), seed)
+
+    def calm(self, states: States) -> States:
+        """The states after the host has looked at what raised an alarm."""
+        if self.seeds.mesh is None:
+            one = lambda state: state.replace(guard=guard.calm(state.guard))
+        else:
+            one = lambda state: state.replace(guard=_calm(state.guard))
+        return [*map(one, states)] if self.seeds.mode == "loop" else one(states)
 
     def fit(self, states: States, due: Sequence[bool]):
         """Call the agent's `fit` for the seeds that are due."""
@@ -130,6 +156,14 @@ class DeviceRunner:
             for key, value in sharding.fetch(out).items():
                 metrics.setdefault(key, np.full(len(states), np.nan))[seed] = value
         return states, metrics
+
+
+def _calm(old: guard.Guard) -> guard.Guard:
+    """`guard.calm` of a guard on a mesh; every array stays where it lies."""
+    flags = old.replace(key=None, batch=None)
+    at = jax.tree.map(lambda x: x.sharding, flags)
+    flags = jax.jit(guard.calm, out_shardings=at)(flags)
+    return flags.replace(key=old.key, batch=old.batch)
 
 
 def state_shapes(loop: Loop, env: Any) -> Any:

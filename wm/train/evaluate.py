@@ -91,7 +91,8 @@ def episodes(agent: Any, env: Batched, actor: Tree, key: Key, rows: int) -> Scor
 def evaluator(agent: Any, env: Any, num_episodes: int, rows: int = ROWS) -> Callable:
     """A function `(state, key) -> Scores` of one agent state, numpy `[num_episodes]`.
 
-    It is compiled once, for any number of states.
+    It is compiled once, for any number of states. On the device it takes another
+    environment as third argument, of the same kind but with other arrays.
 
     Args:
       agent: any agent.
@@ -105,13 +106,14 @@ def evaluator(agent: Any, env: Any, num_episodes: int, rows: int = ROWS) -> Call
             agent, env, act, state, key, num_episodes
         )
     count, rows = waves(num_episodes, rows)
-    env = frozen(env)
+    usual = frozen(env)
 
     @jax.jit
     def wave(env, state, key):
         return episodes(agent, env, agent.actor(state), key, rows)
 
-    def play(state: Tree, key: Key) -> Scores:
+    def play(state: Tree, key: Key, other: Any = None) -> Scores:
+        env = usual if other is None else frozen(other)
         keys = [jax.random.fold_in(key, n) for n in range(count)]
         return concatenate([wave(env, state, key) for key in keys], num_episodes)
 
@@ -181,3 +183,14 @@ def evaluate_host(
     played = played[:num_episodes]
     returns = np.array([score for score, _ in played], np.float32)
     return Scores(returns, np.array([steps for _, steps in played], np.int32))
+
+
+def score_rows(scores: Any, numbers: list[int], steps: list[int]) -> list[dict]:
+    """Rows of scores.jsonl."""
+    return [
+        {"step": step, "seed": number, "return": float(value), "length": int(length)}
+        for number, step, returns, lengths in zip(
+            numbers, steps, scores.returns, scores.lengths, strict=True
+        )
+        for value, length in zip(returns, lengths, strict=True)
+    ]

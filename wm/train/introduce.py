@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from wm.ops.spread import DATA, SEED
-from wm.train import memory
+from wm.train import log, memory
+from wm.train.population import Population
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, cores
+from wm.train.tally import params_of
 from wm.types import ArraySpec, EnvSpec
 
 SHARED = {"loop": "one after another", "vmap": "at once", "shard": "over {}"}
@@ -51,7 +54,7 @@ def acted(action: ArraySpec) -> str:
 
 def agent(name: str, preset: str, shapes: Any, seeds: Seeds) -> str:
     """`dreamer_v3 (demo): 0.20 M parameters × 4 seeds, at once`."""
-    params = getattr(shapes.agent, "params", None)
+    params = params_of(shapes.agent)
     count = sum(x.size for x in jax.tree.leaves(params))
     size = f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}" if count else "no"
     size += " parameters"
@@ -85,13 +88,71 @@ def mesh(axes: Mesh, plan: Schedule) -> str:
 
 
 def occupied(need: memory.Need, plan: Schedule, each: bool = False) -> str:
-    """`replay 41 MB, learner 14 MB, of 23.1 GB free`; per device where `each`."""
+    """`replay 41 MB, learner 14 MB (params 4 MB, optimizer 8 MB), of 23.1 GB free`; per
+    device where `each`."""
     size, kept, total = memory.megabytes, plan.replay, plan.total
     newest = f" (the newest {kept:,} of {total:,} steps)" if kept < total else ""
+    tree = f", search tree {size(need.tree)}" if need.tree else ""
     free = f", of {size(need.free)} free" if need.free else ""
-    where = " on each device" if each else ""
-    learner = f"learner {size(need.learner)}{where}"
+    inside = {"params": need.params, "optimizer": need.optimizer}
+    parts = ", ".join(f"{name} {size(x)}" for name, x in inside.items() if x)
+    learner = f"learner {size(need.learner)}" + (f" ({parts})" if parts else "")
+    learner += f"{tree} on each device" if each else tree
     return f"replay {size(need.replay)}{newest}, {learner}{free}"
+
+
+def opening(
+    config: Mapping[str, Any],
+    env: Any,
+    shapes: Any,
+    axis: Seeds,
+    loop: Any,
+    need: memory.Need,
+) -> list[tuple[str, str]]:
+    """The lines (heading, text) that a run begins with.
+
+    Args:
+      config: of the run directory.
+      env: of the first seed.
+      shapes: `TrainState` of one seed.
+      axis: of the seeds.
+      loop: agent, buffer and schedule.
+      need: of memory.
+    """
+    plan, on_mesh = loop.schedule, axis.mesh is not None
+    lines = [
+        ("environment", environment(env.spec)),
+        ("agent", agent(config["agent"]["name"], config["preset"], shapes, axis)),
+        ("schedule", schedule(plan, *loop.chunk)),
+    ]
+    if axis.mesh is not None:
+        lines.append(("mesh", mesh(axis.mesh, plan)))
+    return [*lines, ("memory", occupied(need, plan, on_mesh))]
+
+
+def estimate(steps: int, seconds: float, left: int) -> str:
+    """`about 2:10 left, as measured over 512 steps`."""
+    whole = log.clock(seconds * left / max(steps, 1))
+    return f"about {whole} left, as measured over {counted(steps, 'step')}"
+
+
+def members(agent: Any, scores: np.ndarray) -> list[str]:
+    """A line per combination of hyperparameters; none where there are none.
+
+    Args:
+      agent: a `Population` or any other.
+      scores: f32 `[rows, episodes]`.
+    """
+    if not isinstance(agent, Population):
+        return []
+    lines = []
+    means = scores.mean(1)
+    for one in list({tuple(x.items()): x for x in agent.members}.values()):
+        rows = [i for i, x in enumerate(agent.members) if x == one]
+        name = ", ".join(f"{name} {value:g}" for name, value in one.items())
+        spread = f" ± {means[rows].std():.2f}" if len(rows) > 1 else ""
+        lines.append(f"  {name}: {means[rows].mean():.2f}{spread}")
+    return lines
 
 
 def counted(count: int, noun: str) -> str:

@@ -33,6 +33,8 @@ from wm.train import sharding
 from wm.types import Key, Tree
 
 SeedMode = Literal["vmap", "loop", "shard"]
+AXIS = "seeds"
+"""Name of the seeds that one program runs at once."""
 Announce = Callable[[str, float], None]
 
 
@@ -55,6 +57,7 @@ class Seeds:
         keys: Key,
         mode: SeedMode | None = None,
         announce=None,
+        rows: Tree | None = None,
         mesh: Mesh | sharding.Layout | None = None,
     ):
         """Set up for typed keys `[S]`, one per seed.
@@ -63,12 +66,13 @@ class Seeds:
           keys: `[S]`.
           mode: default: `default_mode`.
           announce: called with the name and seconds of each program compiled.
+          rows: what else `init` gets, leaves `[S]`: hyperparameters of every row.
           mesh: or what it should be like; default: one device, of `shard` all.
 
         Raises:
           UserError: unknown mode, or a mesh that does not fit seeds or devices.
         """
-        self.keys = keys
+        self.keys, self.rows = keys, rows
         self.count = keys.shape[0]
         mesh = mesh or sharding.Layout()
         self.mode: str = mode or default_mode(self.count, layout=mesh)
@@ -84,7 +88,7 @@ class Seeds:
         alone = mesh is not None and mesh.size == mesh.shape[SEED]
         self.apart = self.mode == "shard" and alone
         """Whether devices share nothing: each has seeds of its own."""
-        self.pool, self._take = None, None
+        self.pool, self._take = None, {}
         # Never on a mesh: sums over devices must begin in the same order on each.
         threads = self.mesh is None and jax.default_backend() == "cpu"
         if self.mode == "loop" and self.count > 1 and threads:
@@ -95,21 +99,35 @@ class Seeds:
         """What every seed and device gets whole: an environment, a key."""
         return tree if self.mesh is None else sharding.place(tree, self._at())
 
-    def init(self, name: str, fn: Callable, env: Tree) -> Any:
-        """States from `fn(env, key)`, one per seed."""
+    @property
+    def at_once(self) -> int:
+        """Seeds that one device computes at the same time."""
         if self.mode == "loop":
-            keys = [self.shared(self.keys[i]) for i in range(self.count)]
-            jitted = jax.jit(fn, **self._out(fn, env))
-            compiled = self._compile(name, jitted, env, keys[0])
-            states = [compiled(env, key) for key in keys]
-            return jax.block_until_ready(states)
-        keys = self.keys
+            return 1 if self.pool is None else min(self.count, cores())
+        return self.count if self.mesh is None else self.count // self.mesh.shape[SEED]
+
+    def init(self, name: str, fn: Callable, env: Tree) -> Any:
+        """States from `fn(env, key)`, or `fn(env, key, row)`, one per seed."""
+        begin = lambda env, given: fn(env, *given)
+        if self.mode == "loop":
+            each = [self.shared(self.given(i)) for i in range(self.count)]
+            jitted = jax.jit(begin, **self._out(begin, env))
+            compiled = self._compile(name, jitted, env, each[0])
+            return jax.block_until_ready([compiled(env, given) for given in each])
+        given = (self.keys,) if self.rows is None else (self.keys, self.rows)
         if self.mesh is not None:
             lead = () if self.mode == "vmap" else (SEED,)
-            keys = sharding.place(keys, self._at(*lead))
-        jitted = jax.jit(self._lift(fn, 0), **self._out(fn, env))
-        compiled = self._compile(name, jitted, env, keys)
-        return jax.block_until_ready(compiled(env, keys))
+            given = sharding.place(given, self._at(*lead))
+        jitted = jax.jit(self._lift(begin, 0), **self._out(begin, env))
+        compiled = self._compile(name, jitted, env, given)
+        return jax.block_until_ready(compiled(env, given))
+
+    def given(self, seed: int) -> tuple:
+        """What `init` gets for one seed: its key, and its row where there are rows."""
+        key = self.keys[seed]
+        if self.rows is None:
+            return (key,)
+        return key, jax.tree.map(lambda x: x[seed], self.rows)
 
     def program(
         self, name: str, fn: Callable, env: Tree, states: Any, counts: int, donate: bool
@@ -204,22 +222,23 @@ class Seeds:
         """Options of a jit that makes states as `fn` does."""
         if self.mesh is None:
             return {}
-        shapes = jax.eval_shape(fn, env, self.keys[0])
+        shapes = jax.eval_shape(fn, env, self.given(0))
         return {"out_shardings": self._shardings(shapes)}
 
     def _taken(self, states: Tree, seed: int) -> Tree:
         """One seed's state, spread over the devices of all processes."""
-        if self._take is None:
+        form = jax.tree.structure(states)
+        if form not in self._take:
             at = sharding.shardings(self.shapes(states), self._at().mesh)
             take = lambda tree, seed: jax.tree.map(lambda leaf: leaf[seed], tree)
-            self._take = jax.jit(take, out_shardings=at)
-        return self._take(states, np.int32(seed))
+            self._take[form] = jax.jit(take, out_shardings=at)
+        return self._take[form](states, np.int32(seed))
 
     def _lift(self, fn: Callable, counts: int) -> Callable:
         """`fn` over a leading seed axis of its second argument and its result."""
         axis = SEED if self.mode == "shard" and not self.apart else None
         axes = (None, 0, *[None] * counts)
-        lifted = jax.vmap(fn, in_axes=axes, spmd_axis_name=axis)
+        lifted = jax.vmap(fn, in_axes=axes, axis_name=AXIS, spmd_axis_name=axis)
         if not self.apart:
             return lifted
         shared, split = PartitionSpec(), PartitionSpec(SEED)

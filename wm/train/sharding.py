@@ -45,6 +45,9 @@ are split alike."""
 ROWS = re.compile(r"^(env|timestep|carry|stats|buffer)(/|$)")
 """Parts of a `TrainState` whose arrays may lead with the environment axis."""
 
+BATCH = re.compile(r"^guard/batch/")
+"""What an update gets, kept by the guard: split as `spread` splits it."""
+
 PIECE = 64_000_000
 """Bytes of an array that are brought to the host at once from several processes."""
 
@@ -171,6 +174,9 @@ def specs(shapes: Tree, mesh: Mesh, rules: Rules = RULES) -> Tree:
 
     def spec(path, leaf) -> P:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if BATCH.search(name):
+            split = leaf.ndim and not leaf.shape[0] % mesh.shape[DATA]
+            return P(DATA) if split else P()
         if ROWS.search(name):
             split = leaf.ndim and leaf.shape[0] == rows and not rows % mesh.shape[DATA]
             return P(DATA) if split else P()

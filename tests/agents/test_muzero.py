@@ -1,0 +1,289 @@
+"""`wm.agents.muzero`: targets, losses, priorities and Reanalyse by hand."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import wm
+from wm.agents.muzero import Config, MuZero
+from wm.data.priority import PrioritizedReplay
+from wm.data.replay import Replay
+from wm.errors import UserError
+from wm.planners.mcts import MCTSConfig
+from wm.train.loop import loop_of
+from wm.train.schedule import Schedule
+from wm.types import ArraySpec, EnvSpec
+
+KEY = jax.random.key(0)
+SMALL = {
+    "search.method": "gumbel",
+    "priority_exponent": 1.0,
+    "search.simulations": 3,
+    "search.gamma": 0.9,
+    "model.units": 8,
+    "model.latent": 4,
+    "model.head_units": 8,
+    "model.value_bins": 11,
+    "model.reward_bins": 11,
+    "model.value_limit": 2.0,
+    "model.reward_limit": 2.0,
+    "unroll": 2,
+    "steps": 3,
+}
+RENEWED = {"reanalyse": 0.5, "fresh_values": True, "target_updates": 3}
+RENEWED |= {"reanalyse_batch": 2}
+SCHEDULE = Schedule(
+    total=400, envs=3, batch_size=4, chunk=4, updates=1, prefill=36, replay=90
+)
+
+
+def agent_of(env, **settings):
+    return wm.agent("muzero", env.spec, **{**SMALL, **settings})
+
+
+class Ready:
+    """An agent with data, everything that tests call compiled once."""
+
+    def __init__(self, **settings):
+        self.env = wm.env("gymnax/Catch-bsuite")
+        self.agent = agent_of(self.env, **settings)
+        self.loop = loop_of(self.agent, SCHEDULE)
+        batched = wm.batch(self.env)
+
+        def begun(key):
+            return self.loop.prefill(batched, self.loop.init(batched, key), 5)
+
+        self.state = jax.jit(begun)(KEY)
+        length = self.agent.window
+        sample = lambda key: self.loop.buffer.sample(self.state.buffer, key, 4, length)
+        self.batch = jax.jit(sample)(KEY)[1]
+        self.update = jax.jit(
+            lambda s, key, b: self.agent.update(s, key, {"replay": b})
+        )
+        self.goals = jax.jit(self.agent.goals)
+        # Heads begin at zero: give them opinions.
+        moved = lambda x: x + 0.3 * jax.random.normal(KEY, x.shape)
+        self.params = jax.tree.map(moved, self.state.agent.params)
+
+
+@pytest.fixture(scope="module")
+def ready():
+    return Ready()
+
+
+@pytest.fixture(scope="module")
+def renewed():
+    return Ready(**RENEWED)
+
+
+def test_the_loss_is_the_papers_by_hand(ready):
+    """Step by step in a plain loop, from the model's own logits."""
+    agent, batch, params = ready.agent, ready.batch, ready.params
+    goals = ready.goals({}, KEY, batch)
+    weight = jnp.array([1.0, 0.5, 0.25, 0.125])
+    action = batch.action[:, :2]
+    history = jax.tree.map(lambda x: x[:, 0], agent._seen(batch, 0, 1))
+    given = dataclasses.replace(agent.config, value_scale=0.25, weight_decay=0.01)
+    other = MuZero(agent.spec, given)
+    total, (metrics, error) = jax.jit(other.loss)(
+        params, history, action, goals, weight
+    )
+    model, by_hand = agent.model, np.zeros(4)
+    logp = lambda x: np.asarray(jax.nn.log_softmax(x))
+    latent = model.represent(params, history)
+    for k in range(3):
+        if k:
+            latent = model.advance(params, latent, action[:, k - 1])
+        said = model.predict(params, latent)
+        policy = -(np.asarray(goals.policy[:, k]) * logp(said["policy"])).sum(-1)
+        value = model.value_code.label(goals.value[:, k])
+        value = -(np.asarray(value) * logp(said["value"])).sum(-1)
+        terms = np.asarray(goals.acting[:, k]) * policy
+        terms += 0.25 * np.asarray(goals.known[:, k]) * value
+        if k:
+            earned = model.reward_code.label(goals.reward[:, k])
+            earned = -(
+                np.asarray(earned) * logp(model.reward_logits(params, latent))
+            ).sum(-1)
+            terms += np.asarray(goals.known[:, k]) * earned
+        else:
+            guess = model.value_code.mean(said["value"])
+            expected = np.abs(guess - goals.value[:, 0])
+        by_hand += np.asarray(weight) * terms * (1 if k == 0 else 0.5)
+    squares = sum(float((x**2).sum()) for x in jax.tree.leaves(params))
+    np.testing.assert_allclose(total, by_hand.mean() + 0.01 * squares, rtol=1e-4)
+    np.testing.assert_allclose(error, expected, rtol=1e-4, atol=1e-5)
+    assert metrics["loss/policy"] > 0
+
+
+def test_priorities_of_windows_are_the_first_errors_and_ends_are_not_drawn(ready):
+    state = dataclasses.replace(ready.state.agent, params=ready.params)
+    batch = ready.batch
+    last = batch.timestep.is_last.at[0, 0].set(True)
+    batch = batch._replace(timestep=batch.timestep._replace(is_last=last))
+    _, feedback, _ = ready.update(state, KEY, batch)
+    given = feedback["replay"]
+    assert given.index.time.shape == given.fields["priority"].shape == (4, 1)
+    np.testing.assert_array_equal(given.index.time[:, 0], batch.index.time[:, 0])
+    assert given.mask.all()
+    goals = ready.goals({}, KEY, batch)
+    first = jax.tree.map(lambda x: x[:, 0], ready.agent._seen(batch, 0, 1))
+    latent = ready.agent.model.represent(ready.params, first)
+    value = ready.agent.model.heads(ready.params, KEY, wm_state(latent))[1]
+    expected = np.abs(value - goals.value[:, 0]) + 1e-6
+    expected = np.where(goals.usable > 0, expected, 0.0)
+    np.testing.assert_allclose(given.fields["priority"][:, 0], expected, rtol=1e-4)
+    assert expected[0] == 0
+
+
+def wm_state(latent):
+    from wm.models.value_equivalent import LatentState
+
+    return LatentState(latent)
+
+
+def test_windows_drawn_often_weigh_less(ready):
+    """Twice the chance is half the weight, so the same batch has another loss."""
+    state = dataclasses.replace(ready.state.agent, params=ready.params)
+    even = ready.batch._replace(probability=jnp.full(4, 0.1))
+    uneven = ready.batch._replace(probability=jnp.array([0.1, 0.1, 0.2, 0.4]))
+    losses = [ready.update(state, KEY, b)[2]["loss/value"] for b in (even, uneven)]
+    assert losses[1] < losses[0]
+    halved = ready.batch._replace(probability=jnp.full(4, 0.05))
+    np.testing.assert_allclose(
+        ready.update(state, KEY, halved)[2]["loss/value"], losses[0]
+    )
+
+
+def test_stored_values_end_the_returns(ready):
+    """By hand: with gamma 0.9 and n = 3, from records in the middle of an episode."""
+    batch = ready.batch
+    goals = ready.goals({}, KEY, batch)
+    value = np.asarray(batch.extras["value"])
+    reward = np.asarray(batch.timestep.reward)
+    last = np.asarray(batch.timestep.is_last)
+    checked = 0
+    for row in range(4):
+        if last[row].any():
+            continue
+        for k in range(3):
+            sums = sum(0.9**i * reward[row, k + 1 + i] for i in range(3))
+            z = sums + 0.9**3 * value[row, k + 3]
+            np.testing.assert_allclose(goals.value[row, k], z, atol=1e-5)
+            checked += 1
+    assert checked
+
+
+def test_the_target_net_is_copied_now_and_then_and_alone_says_what_is_fresh(renewed):
+    """Fresh targets do not change with the net until the copy."""
+    state, batch = renewed.state.agent, renewed.batch
+    moved = dataclasses.replace(state, params=renewed.params)
+    before = renewed.goals(state.target, KEY, batch)
+    for count in (1, 2, 3):
+        moved, _, _ = renewed.update(moved, KEY, batch)
+        after = renewed.goals(moved.target, KEY, batch)
+        same = all(map(np.array_equal, jax.tree.leaves(before), jax.tree.leaves(after)))
+        assert same == (count < 3)
+    jax.tree.map(np.testing.assert_array_equal, moved.target, moved.params)
+
+
+def test_a_share_of_the_policies_is_fresh_and_all_values_are(renewed):
+    batch, agent = renewed.batch, renewed.agent
+    goals = renewed.goals(renewed.params, KEY, batch)
+    stored = np.asarray(batch.extras["policy"][:, :3])
+    changed = (np.abs(goals.policy - stored) > 1e-4).any((1, 2))
+    assert changed.sum() == 2  # half of four
+    values = jax.jit(agent.values)(renewed.params, batch)
+    assert values.shape == (4, agent.window)
+    given = batch._replace(extras={**batch.extras, "value": values})
+    off = dataclasses.replace(agent.config, reanalyse=0.0, fresh_values=False)
+    expected = jax.jit(MuZero(agent.spec, off).goals)({}, KEY, given)
+    np.testing.assert_allclose(goals.value, expected.value, rtol=1e-5)
+
+
+def test_a_sweep_stores_what_a_search_from_those_records_finds(renewed):
+    """The stored value after it is that of a direct search with the same key."""
+    loop, agent = renewed.loop, renewed.agent
+    state = renewed.state.replace(
+        agent=dataclasses.replace(renewed.state.agent, target=renewed.params)
+    )
+    N, L = agent.batches(SCHEDULE)["reanalyse"]
+    assert (2, agent.window) == (N, L)
+    _, key_sample, key_agent = jax.random.split(state.key, 3)
+    batch = loop.buffer.sample(state.buffer, key_sample, N, L)[1]
+    after, _ = jax.jit(lambda s: loop.reanalyse(None, s))(state)
+    assert after.reanalyses == 1
+    stored = loop.buffer.read(after.buffer, batch.index).extras
+    policy, value = jax.jit(agent.fresh)(renewed.params, key_agent, batch)
+    times = set()
+    for n in reversed(range(N)):  # of two windows over one record the later one wins
+        for t in range(L):
+            place = (int(batch.index.row[n, t]), int(batch.index.time[n, t]))
+            if place in times:
+                continue
+            times.add(place)
+            np.testing.assert_allclose(stored["value"][n, t], value[n, t], atol=1e-5)
+            np.testing.assert_allclose(stored["policy"][n, t], policy[n, t], atol=1e-5)
+    assert np.abs(stored["value"] - batch.extras["value"]).max() > 1e-3
+
+
+def test_priorities_are_on_unless_told_otherwise(ready):
+    """Replay that is silently uniform, or without room for the returns, shows in no
+    score."""
+    buffer = ready.agent.buffer(SCHEDULE)
+    assert isinstance(buffer, PrioritizedReplay)
+    assert (buffer.exponent, buffer.length) == (1.0, 2 + 3 + 1)
+    stacked = agent_of(ready.env, **{"model.stack": 4, "priority_exponent": 0.0})
+    uniform = stacked.buffer(SCHEDULE)
+    assert isinstance(uniform, Replay)
+    assert (uniform.newest_first, uniform.length) == (False, 3 + 2 + 3 + 1)
+    paper = wm.agent("muzero", ready.env.spec, preset="atari", **{"model.form": "mlp"})
+    assert paper.config.priority_exponent == 1.0
+
+
+def test_evaluation_has_three_forms(ready):
+    spec = ready.env.spec
+    quiet = MuZero(spec, Config(search=MCTSConfig(4, "puct"))).policies["eval"].policy
+    assert (quiet.config.noise, quiet.config.temperature) == (0, 0)
+    alone = MuZero(spec, Config(eval_simulations=0)).policies["eval"].policy
+    assert not hasattr(alone, "config")
+    unguided = MuZero(spec, Config(eval_guided=False, eval_simulations=9))
+    policy = unguided.policies["eval"].policy
+    assert policy.config.simulations == 9
+    logits, value, _ = policy.heads({}, KEY, wm_state(jnp.ones((2, 4))))
+    assert logits is None
+    assert (value == 0).all()
+
+
+def test_actions_cool_down(ready):
+    """Temperatures are those of the updates made."""
+    config = Config(
+        search=MCTSConfig(4, "puct"),
+        temperatures=(1.0, 0.5, 0.25),
+        temperature_updates=(10, 20),
+    )
+    agent = MuZero(ready.env.spec, config)
+    state = ready.state.agent
+    said = [
+        float(
+            agent.actor(dataclasses.replace(state, updates=jnp.int32(n)))["temperature"]
+        )
+        for n in (0, 9, 10, 19, 20, 99)
+    ]
+    assert said == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_what_does_not_fit_is_one_line():
+    with pytest.raises(UserError, match="MuZero needs actions that are one index"):
+        MuZero(EnvSpec(ArraySpec((2,)), ArraySpec((2,))))
+    for field, value in {
+        "optimizer": "rmsprop", "eval_simulations": -1, "unroll": 0, "steps": 0,
+        "learning_rate": 0.0, "value_scale": -1.0, "decay_updates": (3, 2),
+        "reanalyse": 1.5, "importance": (0.4, 2.0), "temperatures": (0.0,),
+        "temperature_updates": (5,), "random_actions": -0.1, "max_norm": -1.0,
+    }.items():  # fmt: skip
+        with pytest.raises(UserError, match=f"^--agent.{field} must be"):
+            Config(**{field: value})
