@@ -1,4 +1,4 @@
-"""Settings of MuZero."""
+"""Settings of what searches in a latent model: MuZero, and what descends from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wm.planners.mcts import MCTSConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class LatentSearchConfig:
     """Settings of MuZero. Defaults: ours, for small tasks; the paper's: `atari`."""
 
     search: MCTSConfig = dataclasses.field(
@@ -44,6 +44,8 @@ class Config:
     """Step size (Atari 0.05)."""
     decay_updates: tuple[int, ...] = ()
     """Updates after which it is divided by ten (Atari every 350k)."""
+    warmup_updates: int = 0
+    """Updates over which it first rises from 0 (EfficientZero 1000)."""
     max_norm: float = 0.0
     """Greatest norm of the gradient; 0: any (EfficientZero 5)."""
     priority_exponent: float = 1.0
@@ -79,7 +81,7 @@ class Config:
 
     def __post_init__(self):
         simulations, parts = self.eval_simulations, len(self.temperatures)
-        given = lambda name, holds, allowed: _require(self, name, holds, allowed)
+        given = lambda name, holds, allowed: require(self, name, holds, allowed)
         given("eval_simulations", simulations is None or simulations >= 0, "at least 0")
         least = ("steps", "unroll", "importance_updates", "target_updates")
         for name in (*least, "reanalyse_batch"):
@@ -87,7 +89,7 @@ class Config:
         given("optimizer", self.optimizer in ("adam", "sgd"), "adam or sgd")
         given("learning_rate", self.learning_rate > 0, "above 0")
         names = ("value_scale", "weight_decay", "max_norm", "priority_exponent")
-        for name in (*names, "priority_floor"):
+        for name in (*names, "priority_floor", "warmup_updates"):
             given(name, getattr(self, name) >= 0, "at least 0")
         for name in ("random_actions", "reanalyse"):
             given(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
@@ -105,7 +107,12 @@ class Config:
         given("temperatures", visits, "unset unless search.method is puct")
 
 
-def _require(config: Config, name: str, holds: bool, allowed: str) -> None:
+def require(config: LatentSearchConfig, name: str, holds: bool, allowed: str) -> None:
+    """One line where a setting is not what it must be.
+
+    Raises:
+      UserError: `holds` is false.
+    """
     if not holds:
         got = getattr(config, name)
         raise UserError(f"--agent.{name} must be {allowed}, got {got}")
