@@ -145,7 +145,7 @@ class ValuePrefix:
         self, params: Params, key: Key, state: PrefixState, action: jax.Array
     ) -> tuple[PrefixState, Prediction]:
         """One step of the latent; its reward is what the prefix grew by."""
-        latent = self.base.advance(params, state.base.latent, action)
+        latent = self.advance(params, state.base.latent, action)
         memory, logits = self.remember(params, state.memory, latent)
         prefix = self.prefix_code.mean(logits)
         reward = prefix - state.prefix
