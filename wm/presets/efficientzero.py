@@ -58,6 +58,20 @@ EFFICIENTZERO: dict[str, Preset] = {
         },
         source="ours: gymnax/Catch-bsuite, a minute or two on a CPU",
     ),
+    "pixels": Preset(
+        agent={**_CATCH, "pad": 1, "intensity": 0.05},
+        schedule={
+            "envs": 16,
+            "batch_size": 64,
+            "chunk": 6,
+            "updates": 24,
+            "prefill": 960,
+            "replay": 9_600,
+            "total": 5_000,
+            "log_steps": 960,
+        },
+        source="ours: pixels/catch, pictures as vectors, a minute on a CPU",
+    ),
     "atari100k": Preset(
         agent={
             "search.method": "puct",
