@@ -85,7 +85,7 @@ def test_the_loss_is_the_papers_by_hand(ready):
     goals = ready.goals({}, KEY, batch)
     weight = jnp.array([1.0, 0.5, 0.25, 0.125])
     action = batch.action[:, :2]
-    history = jax.tree.map(lambda x: x[:, 0], agent.seen(batch, 0, 1))
+    history = jax.tree.map(lambda x: x[:, 0], agent._seen(batch, 0, 1))
     given = dataclasses.replace(agent.config, value_scale=0.25, weight_decay=0.01)
     other = MuZero(agent.spec, given)
     total, (metrics, error) = jax.jit(other.loss)(
@@ -130,7 +130,7 @@ def test_priorities_of_windows_are_the_first_errors_and_ends_are_not_drawn(ready
     np.testing.assert_array_equal(given.index.time[:, 0], batch.index.time[:, 0])
     assert given.mask.all()
     goals = ready.goals({}, KEY, batch)
-    first = jax.tree.map(lambda x: x[:, 0], ready.agent.seen(batch, 0, 1))
+    first = jax.tree.map(lambda x: x[:, 0], ready.agent._seen(batch, 0, 1))
     latent = ready.agent.model.represent(ready.params, first)
     value = ready.agent.model.heads(ready.params, KEY, wm_state(latent))[1]
     expected = np.abs(value - goals.value[:, 0]) + 1e-6

@@ -157,20 +157,3 @@ def test_weights_are_the_pseudocodes_and_schauls():
 def test_certainty_has_no_entropy():
     policy = jnp.array([[0.0, 1.0], [0.5, 0.5]])
     np.testing.assert_allclose(lib.entropy(policy), [0, np.log(2)], rtol=1e-6)
-
-
-def test_horizons_shrink_with_age():
-    """n = clip(5 - floor(age / 30000), 1, 5)."""
-    age = jnp.array([0, 29_999, 30_000, 59_999, 60_000, 119_999, 120_000, 150_000])
-    expected = [5, 5, 4, 4, 3, 2, 1, 1]
-    np.testing.assert_array_equal(lib.shrinking_horizon(age, 5, 30_000), expected)
-
-
-def test_windows_may_have_their_own_horizons():
-    *records, value = map(jnp.asarray, histories(np.random.default_rng(3), 6, 9))
-    timestep, policy = TimeStep(None, *records), jnp.full((6, 9, 2), 0.5)
-    horizon = jnp.array([1, 2, 3, 1, 2, 3])
-    mixed = lib.unrolled(timestep, policy, value, 3, 3, 0.9, horizon).value
-    for n in (1, 2, 3):
-        alone = lib.unrolled(timestep, policy, value, 3, n, 0.9).value
-        np.testing.assert_array_equal(mixed[horizon == n], alone[horizon == n])

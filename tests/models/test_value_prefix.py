@@ -5,9 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from wm.behaviors import unrolled
 from wm.models.value_equivalent import LatentState
-from wm.models.value_prefix import PrefixState, ValuePrefix, ValuePrefixConfig
+from wm.models.value_prefix import (
+    PrefixState,
+    ValuePrefix,
+    ValuePrefixConfig,
+    prefix_rewards,
+    prefixes,
+)
 from wm.planners.mcts import MCTSConfig, mcts
 from wm.types import ArraySpec, EnvSpec
 
@@ -82,13 +87,13 @@ def test_targets_and_training_agree_with_the_search():
     """Sums of random rewards, and the differences of what the LSTM says of them."""
     model, _ = exact()
     reward = jnp.concatenate([jnp.full(1, 99.0), REWARDS])
-    target = unrolled.prefixes(reward, 5)
+    target = prefixes(reward, 5)
     by_hand = [0, 3, 2, 2.5, 4.5, 4.5, 7, 3, 4, 5, 10, -2, 4]
     np.testing.assert_array_equal(target, np.array(by_hand, np.float32))
     latents = jnp.arange(1.0, 13)[:, None, None] * jnp.ones((1, 2, 3))
     said = jax.jit(lambda x: model.prefix_logits({}, x))(latents)[..., 0]
     np.testing.assert_array_equal(said[:, 0], target[1:])
-    np.testing.assert_array_equal(unrolled.prefix_rewards(said, 5)[:, 1], REWARDS)
+    np.testing.assert_array_equal(prefix_rewards(said, 5)[:, 1], REWARDS)
 
 
 def test_the_nets_say_the_same_stepped_and_unrolled():
@@ -106,7 +111,7 @@ def test_the_nets_say_the_same_stepped_and_unrolled():
         rewards.append(said.reward)
     assert isinstance(state, PrefixState)
     logits = model.prefix_logits(params, jnp.stack(latents))
-    unrolled_rewards = unrolled.prefix_rewards(model.prefix_code.mean(logits), 2)
+    unrolled_rewards = prefix_rewards(model.prefix_code.mean(logits), 2)
     np.testing.assert_allclose(unrolled_rewards, jnp.stack(rewards), atol=1e-5)
     assert np.abs(rewards).max() > 1e-3
 

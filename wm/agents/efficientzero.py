@@ -33,11 +33,12 @@ import jax.numpy as jnp
 
 from wm.agents.efficientzero_config import Config
 from wm.behaviors import latent_search, unrolled
+from wm.behaviors.aging import shrinking_horizon, unrolled_by_age
 from wm.behaviors.latent_search import LatentSearch, decay, measured, time_first
 from wm.behaviors.unrolled import Unrolled
 from wm.errors import UserError
 from wm.models.value_equivalent import History
-from wm.models.value_prefix import ValuePrefix
+from wm.models.value_prefix import ValuePrefix, prefix_rewards, prefixes
 from wm.ops import losses
 from wm.ops.augment import random_intensity, random_shift
 from wm.ops.trees import flatten_batch, unflatten_batch
@@ -125,20 +126,12 @@ class EfficientZero(LatentSearch):
         records, age = self.records(batch), self.age(state.newest, batch.index)
         if config.sign_rewards:
             records = records._replace(reward=jnp.sign(records.reward))
-        horizon = None
+        args = records, new.policy, new.value, config.unroll, config.steps
         if config.horizon_interval:
-            horizon = unrolled.shrinking_horizon(
-                age, config.steps, config.horizon_interval
-            )
-        goals = unrolled.unrolled(
-            records,
-            new.policy,
-            new.value,
-            config.unroll,
-            config.steps,
-            config.search.gamma,
-            horizon,
-        )
+            n = shrinking_horizon(age, config.steps, config.horizon_interval)
+            goals = unrolled_by_age(*args, config.search.gamma, n)
+        else:
+            goals = unrolled.unrolled(*args, config.search.gamma)
         if config.mixed_updates is None:
             return goals
         # V2, Eq. 7: of old records a search knows more than what followed them.
@@ -207,7 +200,7 @@ class EfficientZero(LatentSearch):
 
         known, acting = goals.known, goals.acting
         reset = config.model.prefix_horizon
-        prefix = unrolled.prefixes(goals.reward.T, reset).T[1:]
+        prefix = prefixes(goals.reward.T, reset).T[1:]
         terms = {
             "policy": acting * unrolled.cross_entropy(goals.policy, said["policy"]),
             "value": known * model.value_code.loss(said["value"], goals.value),
@@ -226,7 +219,7 @@ class EfficientZero(LatentSearch):
         if config.weight_decay:
             total = total + decay(params, config.weight_decay)
 
-        rewards = unrolled.prefix_rewards(model.prefix_code.mean(earned), reset)
+        rewards = prefix_rewards(model.prefix_code.mean(earned), reset)
         value = model.value_code.mean(said["value"])
         metrics = {"loss/total": total}
         metrics |= {f"loss/{name}": part for name, part in parts.items()}

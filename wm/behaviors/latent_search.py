@@ -1,4 +1,4 @@
-"""The part of an agent that MuZero and what descends from it have alike.
+"""The part of an agent that searches in a latent model, whatever is learned.
 
 Acting by a search in a latent model, windows of replay by priority, targets that a
 target net makes anew, and one step of the optimizer. What is learned is the agent's.
@@ -70,7 +70,7 @@ class LatentSearch:
     """Acts by search and keeps what it found; subclasses bring `update`."""
 
     def __init__(self, spec: EnvSpec, config: LatentSearchConfig, model: Any):
-        """Build searches in `model`: a `ValueEquivalent`, or with its methods."""
+        """Build searches in `model`, which has the methods of `ValuePrefix`."""
         self.spec, self.config, self.model = spec, config, model
         heads = model.heads if config.eval_guided else unguided
         self.search = mcts(model, model.heads, config.search)

@@ -1,4 +1,4 @@
-"""Settings of what searches in a latent model: MuZero, and what descends from it."""
+"""Settings of `latent_search`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wm.planners.mcts import MCTSConfig
 
 @dataclasses.dataclass(frozen=True)
 class LatentSearchConfig:
-    """Settings of MuZero. Defaults: ours, for small tasks; the paper's: `atari`."""
+    """Settings of MuZero and what descends from it. Defaults: ours, for small tasks."""
 
     search: MCTSConfig = dataclasses.field(
         default_factory=lambda: MCTSConfig(16, "puct", 0.997)

@@ -51,7 +51,6 @@ def unrolled(
     K: int,
     steps: int,
     gamma: float,
-    horizon: jax.Array | None = None,
 ) -> Unrolled:
     """Targets from records `[N, K + 1 + steps, …]`, the first of which is the base.
 
@@ -62,7 +61,6 @@ def unrolled(
       K: steps of the model.
       steps: n of the returns.
       gamma: on top of the environment's discounts, whose signs are those of players.
-      horizon: i32 `[N]` in [1, steps], n of each window where they differ.
     """
     cut = lambda x: x[:, : K + 1]
     first, last = cut(timestep.is_first), cut(timestep.is_last)
@@ -74,12 +72,7 @@ def unrolled(
     reward, discount, is_last, worth = swap_time(
         (timestep.reward, gamma * timestep.discount, timestep.is_last, value)
     )
-    of_length = lambda n: bootstrapped_return(reward, discount, is_last, worth, n)
-    if horizon is None:
-        returns = of_length(steps)
-    else:
-        each = jnp.stack([of_length(n) for n in range(1, steps + 1)])
-        returns = jnp.take_along_axis(each, (horizon - 1)[None, None], 0)[0]
+    returns = bootstrapped_return(reward, discount, is_last, worth, steps)
     returns = cut(swap_time(returns))
     usable = ~last[:, 0]
     known = (~beyond | dead) & usable[:, None]
@@ -94,49 +87,6 @@ def unrolled(
         usable=usable.astype(jnp.float32),
     )
     return jax.lax.stop_gradient(targets)
-
-
-def shrinking_horizon(age: jax.Array, steps: int, interval: int) -> jax.Array:
-    """n = clip(steps - ⌊age / interval⌋, 1, steps): the older, the shorter the return.
-
-    What follows an old record was done by a policy that is no longer ours.
-
-    Source: Ye et al. 2021, section 4.3; YeWR/EfficientZero 468bb03,
-    core/reanalyze_worker.py (interval 30,000).
-
-    Args:
-      age: i32, steps of the environment since it was recorded.
-      steps: n of what is new.
-      interval: steps per which n falls by one.
-    """
-    return jnp.clip(steps - age // interval, 1, steps)
-
-
-def prefixes(reward: jax.Array, horizon: int) -> jax.Array:
-    """Sums of rewards since the last reset, `[…, K + 1]`; 0 at k = 0.
-
-    A prefix is empty again after every `horizon` steps, so the sum at k is over the
-    steps after ⌊(k - 1) / horizon⌋ · horizon up to k. Not discounted, as in the
-    authors' code (Ye et al. 2021, Eq. 4 sums discounted).
-
-    Args:
-      reward: `[…, K + 1]`, of the steps; what stands at k = 0 is not read.
-      horizon: steps between resets.
-    """
-    K = reward.shape[-1] - 1
-    step = jnp.arange(K + 1)
-    start = (step - 1) // horizon * horizon
-    # Entry (j, k): step j is one of those that the prefix at k counts.
-    counts = (step[:, None] > start) & (step[:, None] <= step) & (step[:, None] > 0)
-    return reward @ counts.astype(reward.dtype)
-
-
-def prefix_rewards(prefix: jax.Array, horizon: int) -> jax.Array:
-    """Rewards of steps 1 … K from their prefixes, `[K, …]`: what each one adds."""
-    K = prefix.shape[0]
-    before = jnp.concatenate([jnp.zeros_like(prefix[:1]), prefix[:-1]])
-    fresh = (jnp.arange(K) % horizon == 0).reshape(K, *[1] * (prefix.ndim - 1))
-    return prefix - jnp.where(fresh, 0.0, before)
 
 
 def taken(

@@ -128,7 +128,7 @@ class ValueEquivalent:
         self.nets = latent_nets(config, action.classes or 0, outputs, *bins)
         self.value_code = TwoHot(config.value_bins, config.value_limit, "hyperbolic")
         self.reward_code = TwoHot(config.reward_bins, config.reward_limit, "hyperbolic")
-        self.turn = -1.0 if spec.players == 2 else 1.0
+        self._turn = -1.0 if spec.players == 2 else 1.0
         self._stacks = config.stack > 1 or config.stack_actions
 
     def init(self, key: Key) -> Params:
@@ -162,10 +162,6 @@ class ValueEquivalent:
             legal=legal,
             history=history if self._stacks else None,
         )
-
-    def at(self, base: LatentState) -> LatentState:
-        """The model's state where one has just observed: `base` itself."""
-        return base
 
     def encode(self, params: Params, timestep: TimeStep) -> TimeStep:
         """Unchanged: what is seen depends on what is stacked."""
@@ -208,7 +204,7 @@ class ValueEquivalent:
         reward = self.reward_code.mean(self.reward_logits(params, latent))
         legal = None if state.legal is None else jnp.ones_like(state.legal)
         state = state.replace(latent=latent, legal=legal)
-        return state, Prediction(reward, jnp.full_like(reward, self.turn))
+        return state, Prediction(reward, jnp.full_like(reward, self._turn))
 
     def legal(self, params: Params, state: LatentState) -> jax.Array:
         """bool `[B, A]`; see `LatentState`."""

@@ -159,7 +159,7 @@ class ValuePrefix:
             prefix=prefix * kept,
             depth=depth,
         )
-        turn = jnp.full_like(reward, self.base.turn)
+        turn = jnp.full_like(reward, -1.0 if self.spec.players == 2 else 1.0)
         return state, Prediction(reward, turn)
 
     def remember(
@@ -222,3 +222,29 @@ class ValuePrefix:
     def _no_memory(self, batch: int) -> Memory:
         zeros = jnp.zeros((batch, self.config.memory))
         return zeros, zeros
+
+
+def prefixes(reward: jax.Array, horizon: int) -> jax.Array:
+    """Sums of rewards since the last reset, `[…, K + 1]`; 0 at k = 0.
+
+    A prefix is empty again after every `horizon` steps, so the sum at k is over the
+    steps after ⌊(k - 1) / horizon⌋ · horizon up to k. Not discounted, as in the
+    authors' code (the paper discounts).
+
+    Args:
+      reward: `[…, K + 1]`, of the steps; what stands at k = 0 is not read.
+      horizon: steps between resets.
+    """
+    step = jnp.arange(reward.shape[-1])
+    start = (step - 1) // horizon * horizon
+    # Entry (j, k): step j is one of those that the prefix at k counts.
+    counts = (step[:, None] > start) & (step[:, None] <= step) & (step[:, None] > 0)
+    return reward @ counts.astype(reward.dtype)
+
+
+def prefix_rewards(prefix: jax.Array, horizon: int) -> jax.Array:
+    """Rewards of steps 1 … K from their prefixes, `[K, …]`: what each one adds."""
+    K = prefix.shape[0]
+    before = jnp.concatenate([jnp.zeros_like(prefix[:1]), prefix[:-1]])
+    fresh = (jnp.arange(K) % horizon == 0).reshape(K, *[1] * (prefix.ndim - 1))
+    return prefix - jnp.where(fresh, 0.0, before)
