@@ -149,7 +149,9 @@ EFFICIENTZERO: dict[str, Preset] = {
             "reanalyse": 1.0,
             "mixed_updates": 30_000,
             "mixed_age": 5_000,
+            # With mixed targets theirs shortens no returns, and lowers no step size.
             "horizon_interval": 0,
+            "decay_updates": (),
         },
         source=f"{_V2}; joined with others",
     ),
