@@ -17,6 +17,8 @@ NAMES = {
     "pets": "planning in an ensemble and fitting it, against the matmul peak",
     "search": "the tree's own cost beside rules and net; positions/s of self-play",
     "end_to_end": "environment steps per second of whole runs, seeds in one program",
+    "faults": "kill -9, flipped bits, cut files, a full disk: what runs survive",
+    "survive": "seconds that training waits for a save; cost of the check for NaN",
     "host_share": "share of the wall clock that train_device spends on the host",
 }
 

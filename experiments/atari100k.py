@@ -1,5 +1,6 @@
 """Atari 100k: 26 games, 400k frames, five seeds.
 
+    wm sweep experiments/atari100k.py --dry
     python experiments/atari100k.py --print
     python experiments/atari100k.py --task Pong --seeds 5 --out runs/atari100k
 
@@ -11,17 +12,9 @@ episodes that end in frames 390k to 400k; ours are separate evaluation episodes,
 
 import sys
 
-from wm.envs.names import ATARI_100K
-from wm.report.experiment import Experiment, Group
+from wm.report.cells import EXPERIMENTS
 
-PRESET = "atari100k"
-SEEDS = 5
-TASKS = tuple(f"atari/{game}" for game in ATARI_100K)
-EXPERIMENT = Experiment(
-    name="atari100k",
-    groups=(Group(PRESET, TASKS, pixels=True, frames=400_000, repeat=4),),
-    seeds=SEEDS,
-)
+EXPERIMENT = EXPERIMENTS["atari100k"]
 PUBLISHED = EXPERIMENT.published()
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """DeepMind Control: 18 tasks from vectors at 500k steps, 20 from pixels at 1M.
 
+    wm sweep experiments/dmc.py --dry
     python experiments/dmc.py --print
     python experiments/dmc.py --task dmc_proprio:walker_walk --seeds 5
     python experiments/dmc.py --task quadruped_run          # from pixels only
@@ -10,23 +11,9 @@ version. From pixels an OpenGL library is needed.
 
 import sys
 
-from wm.envs.names import DMC_PROPRIO, DMC_VISION
-from wm.report.experiment import Experiment, Group
+from wm.report.cells import EXPERIMENTS
 
-PRESETS = ("dmc_proprio", "dmc_vision")
-SEEDS = 5
-TASKS = {
-    "dmc_proprio": tuple(f"dmc/{task}" for task in DMC_PROPRIO),
-    "dmc_vision": tuple(f"dmc/{task}" for task in DMC_VISION),
-}
-EXPERIMENT = Experiment(
-    name="dmc",
-    groups=(
-        Group("dmc_proprio", TASKS["dmc_proprio"], pixels=False, frames=500_000),
-        Group("dmc_vision", TASKS["dmc_vision"], pixels=True, frames=1_000_000),
-    ),
-    seeds=SEEDS,
-)
+EXPERIMENT = EXPERIMENTS["dmc"]
 PUBLISHED = EXPERIMENT.published()
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """gym's MuJoCo tasks: MBPO to its published budgets, five seeds.
 
+    wm sweep experiments/mujoco.py --dry
     python experiments/mujoco.py --print
     python experiments/mujoco.py --task Hopper --seeds 5 --out runs/mujoco
     wm train pets --env mujoco/HalfCheetah --preset halfcheetah
@@ -13,25 +14,9 @@ Humanoid observe less (27 and 45 numbers) and earn gym's version 2 rewards.
 
 import sys
 
-from wm.report.experiment import Experiment, Group
+from wm.report.cells import EXPERIMENTS
 
-BUDGETS = {
-    "halfcheetah": ("mujoco/HalfCheetah", 400_000),
-    "hopper": ("mujoco/Hopper", 125_000),
-    "walker2d": ("mujoco/Walker2d", 300_000),
-    "ant": ("mujoco/Ant", 300_000),
-    "humanoid": ("mujoco/Humanoid", 300_000),
-}
-EXPERIMENT = Experiment(
-    name="mujoco",
-    groups=tuple(
-        Group(preset, (env,), pixels=False, frames=steps)
-        for preset, (env, steps) in BUDGETS.items()
-    ),
-    system="mbpo",
-    seeds=5,
-    against=("sac", "mr_q", "bro"),
-)
+EXPERIMENT = EXPERIMENTS["mujoco"]
 PUBLISHED = EXPERIMENT.published()
 
 if __name__ == "__main__":

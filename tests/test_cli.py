@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.train.test_run import stop_after
 from wm import cli, cli_train
 from wm.cli_options import Option, convert, options, parse, replace
 from wm.errors import RunError, UserError
@@ -283,6 +284,23 @@ def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "tiny"
     assert cli.main([*TINY.split(), "--out", str(out)]) == 0
     return out
+
+
+def test_a_stopped_run_exits_with_75_and_is_proved_to_resume(
+    tmp_path, monkeypatch, capsys
+):
+    out = str(tmp_path / "run")
+    line = "train q_learning --env grid/dyna_maze --steps 400 --train.log_steps 50"
+    words = [*line.split(), "--train.eval_episodes", "2", "--out", out]
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        assert cli.main(words) == 75
+    assert "saved. The same command continues" in capsys.readouterr().out
+    assert cli.main(words) == 0
+    assert cli.main(["resume", "--check", out]) == 0
+    assert "all equal, bit for bit" in capsys.readouterr().out
+    assert cli.main(["resume", out]) == 2
+    assert "start again: wm train q_learning" in capsys.readouterr().err
 
 
 def test_train_writes_run_and_report(trained):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from wm import cli, cli_runs, cli_train
+from wm import cli, cli_reproduce, cli_runs, cli_sweep, cli_train
 from wm.agents.table import AGENTS
 from wm.cli_options import options, parse
 from wm.envs.table import ENVS
+from wm.report import cells
 from wm.table import load
 
 ROOT = Path(__file__).parents[1]
@@ -61,15 +62,22 @@ def test_commands_exist_with_their_options(page, words):
     if words[0] == "train":
         system, *rest = rest
         known = cli_train._known(load(system, AGENTS[system]).Config)
-        _, values = parse(rest, known, "wm train", ("env.",))
+        _, values = parse(rest, known, "wm train", ("env.", "hypers."))
         assert values.get("env", "pixels/catch") in ENVS
         if "preset" in values:
             from wm.presets import compose
 
             compose(system, values["preset"])
-    elif words[0] in ("eval", "play", "report", "diagnose"):
+    elif words[0] in ("eval", "play", "report", "diagnose", "resume"):
         kind = getattr(cli_runs, words[0].replace("eval", "evaluate").title())
         parse(rest, options(kind), "wm")
+    elif words[0] == "sweep":
+        rest = rest[: rest.index("--")] if "--" in rest else rest
+        (file,), _ = parse(rest, options(cli_sweep.Sweep), "wm")
+        assert (ROOT / file).is_file()
+    elif words[0] == "reproduce":
+        names, _ = parse(rest, options(cli_reproduce.Reproduce), "wm")
+        cells.cell(*names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

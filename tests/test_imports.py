@@ -22,7 +22,8 @@ RANK = {
     "agents": 6,
     "presets": 7,
     "report": 8,
-    "top": 9,
+    "sweep": 9,
+    "top": 10,
 }
 """A room imports itself and rooms of lower rank; `train` has its own list."""
 

@@ -21,7 +21,10 @@ COMMANDS = {
     "eval": ("wm.cli_runs:evaluate", "more evaluation episodes of a run"),
     "play": ("wm.cli_runs:play", "play a board game against the agent of a run"),
     "report": ("wm.cli_runs:report", "a page about one or more runs"),
+    "sweep": ("wm.cli_sweep:run", "a table of tasks, presets and seeds"),
+    "reproduce": ("wm.cli_reproduce:run", "one published number, and a verdict"),
     "diagnose": ("wm.cli_runs:diagnose", "how good the learned model of a run is"),
+    "resume": ("wm.cli_runs:resume", "prove that a run resumes exactly (--check)"),
     "doctor": ("wm.cli_doctor:run", "what is installed, and a self-test"),
 }
 """Where each command lives, and what it does."""
@@ -102,7 +105,7 @@ def version() -> str:
 
 def _usage() -> str:
     lines = ["wm: world models in JAX", "", "usage: wm COMMAND [options]", ""]
-    lines += [f"  {name:<8} {line}" for name, (_, line) in COMMANDS.items()]
+    lines += [f"  {name:<9} {line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
         [
             *lines,

@@ -1,8 +1,9 @@
-"""`wm eval`, `play`, `report` and `diagnose`: commands about runs that exist."""
+"""`wm eval`, `play`, `report`, `diagnose`, `resume`: commands about runs that exist."""
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ class Report:
     out: str = ""
     """Folder of the page (default: report/ in the run; of several runs, report/ in the
     folder that they share)."""
+    csv: bool = False
+    """Write the numbers alone: curves.csv, scores.csv, aggregates.csv."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,15 @@ class Diagnose:
     out: str = ""
     """Folder of numbers and page (default: report/ in the run; of several runs, report/
     in the folder that they share)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """Options of `wm resume`."""
+
+    check: bool = False
+    """Repeat the stretch between the two newest checkpoints in a temporary folder and
+    compare rows, scores and saved arrays bit for bit."""
 
 
 def evaluate(words: list[str]) -> int:
@@ -142,8 +154,9 @@ def report(words: list[str]) -> int:
     folders = [_run_folder(path) for path in paths]
     from wm.report import write
 
-    page = write(folders, against=chosen.against or None, out=chosen.out or None)
-    print(f"report: {page}")
+    against, out = chosen.against or None, chosen.out or None
+    page = write(folders, against=against, out=out, only_csv=chosen.csv)
+    print(f"{'numbers' if chosen.csv else 'report'}: {page}")
     return 0
 
 
@@ -171,6 +184,38 @@ def diagnose(words: list[str]) -> int:
     return 0
 
 
+def resume(words: list[str]) -> int:
+    """Prove that a run resumes exactly: `wm resume --check RUN`.
+
+    Raises:
+      UserError: a wrong option, or no `--check`.
+      RunError: the folder holds no run, no checkpoint, or one that cannot be repeated.
+    """
+    paths, chosen = _read(words, Resume(), "wm resume", "--check RUN")
+    if chosen is None:
+        return 0
+    if len(paths) != 1:
+        raise UserError(
+            f"wm resume --check needs one RUN, got {len(paths)} (`wm resume --help`)"
+        )
+    folder = _run_folder(paths[0])
+    cli_cache.enable()
+    from wm.train.recheck import check
+    from wm.train.run import load
+
+    run = load(folder)
+    if not chosen.check:
+        command = shlex.join(run.config["command"]) or "the same call of wm.train"
+        raise UserError(
+            f"to continue {folder} start again: {command} (--check only proves that "
+            "it continues exactly)"
+        )
+    found = check(run, lambda line: print(f"wm: {line}", file=sys.stderr))
+    for line in found.lines():
+        print(line)
+    return 1 if found.differences else 0
+
+
 def _read(words: list[str], default: Any, command: str, positional: str):
     """Folders and options of a command; None for options where help was asked."""
     if any(word in ("--help", "-h") for word in words):
@@ -187,6 +232,7 @@ _COMMANDS = {
     "wm play": play,
     "wm report": report,
     "wm diagnose": diagnose,
+    "wm resume": resume,
 }
 
 

@@ -44,6 +44,8 @@ class Run:
     seed_mode: Literal["vmap", "loop", "shard"] | None = None
     """How seeds share the machine: at once, in turn, or spread over devices
     (default: in turn on a CPU, else at once or spread)."""
+    dry: bool = False
+    """Say what the run would occupy, refuse what cannot fit, and train nothing."""
 
 
 def run(words: list[str]) -> int:
@@ -74,9 +76,43 @@ def run(words: list[str]) -> int:
     return _train(system, agent_class, values, ["wm", "train", *words])
 
 
+def typed(words: list[str]) -> tuple[Any, Any, dict]:
+    """`parts` of a command line, SYSTEM first; nothing is trained.
+
+    Raises:
+      UserError: a wrong name, option or value.
+    """
+    from wm.agents.table import AGENTS
+
+    system, *rest = words
+    entry = lookup(AGENTS, system, "system", "wm list systems")
+    agent_class = load(system, entry)
+    values = _read(system, agent_class.Config, rest, _peek(rest, "env"))
+    return parts(system, agent_class, values)
+
+
 def _train(system: str, agent_class: Any, values: dict, command: list[str]) -> int:
-    from wm.presets import compose
     from wm.train.run import train
+
+    agent, env, given = parts(system, agent_class, values)
+    given["about"]["command"] = command
+    chosen = replace(Run(env=""), _group(values, ""), "run")
+    if chosen.dry:
+        from wm.train.dry import occupied
+
+        occupied(agent, env, quiet=False, **given)
+        return 0
+    out = chosen.out or _folder(system, chosen.env)
+    return _report(train(agent, env, out=out, **given).path)
+
+
+def parts(system: str, agent_class: Any, values: dict) -> tuple[Any, Any, dict]:
+    """Agent, environment and the rest that `wm.train` takes, `out` aside.
+
+    Raises:
+      UserError: an impossible setting.
+    """
+    from wm.presets import compose
 
     chosen = replace(Run(env=""), _group(values, ""), "run")
     _check_run(chosen)
@@ -90,22 +126,38 @@ def _train(system: str, agent_class: Any, values: dict, command: list[str]) -> i
         agent = agent_class(first.spec, config)
     except ValueError as error:
         raise named(error, config, "agent") from error
-    outcome = train(
+    about = {
+        "system": system,
+        "env_options": env_values,
+        "preset": chosen.preset,
+    }
+    return (
         agent,
         env,
-        schedule,
-        seeds=chosen.seeds,
-        seed=chosen.seed,
-        out=chosen.out or _folder(system, chosen.env),
-        seed_mode=chosen.seed_mode,
-        about={
-            "system": system,
-            "env_options": env_values,
-            "preset": chosen.preset,
-            "command": command,
+        {
+            "schedule": schedule,
+            "seeds": chosen.seeds,
+            "seed": chosen.seed,
+            "seed_mode": chosen.seed_mode,
+            "hypers": _hypers(values),
+            "about": about,
         },
     )
-    return _report(outcome.path)
+
+
+def _hypers(values: dict) -> dict[str, tuple[float, ...]]:
+    """`--hypers.NAME 1e-4,3e-4`: the values of every name.
+
+    Raises:
+      UserError: a value that is no number.
+    """
+    found = {}
+    for name, given in _group(values, "hypers").items():
+        listed = given if isinstance(given, list | tuple) else (given,)
+        if any(isinstance(x, bool) or not isinstance(x, int | float) for x in listed):
+            raise UserError(f"--hypers.{name} needs numbers, 1e-4,3e-4, got {given}")
+        found[name] = tuple(listed)
+    return found
 
 
 def _report(path: Any) -> int:
@@ -233,7 +285,8 @@ def _read(system: str, config_class: type, rest: list[str], env: str) -> dict[st
     if env:
         known |= env_options(env)
     command = f"wm train {system}"
-    words, values = parse(rest, known, command, () if env else ("env.",))
+    open_groups = ("hypers.",) if env else ("hypers.", "env.")
+    words, values = parse(rest, known, command, open_groups)
     if words:
         before = rest[rest.index(words[0]) - 1].removeprefix("--")
         if known.get(before, Option("", None)).type is bool:
@@ -306,6 +359,7 @@ def _help(system: str, config_class: type, env: str, preset_name: str) -> int:
     show_help(cls, default, f"wm train {system}", f"Train {system}. {about}")
     if not env:
         print("--env.OPTION: with --env NAME this help lists them.")
+    print("--hypers.NAME 1e-4,3e-4: values of agent.NAME, trained as rows of one run.")
     print(f"presets of {system}, joined with + (later ones win):")
     for name, one in of(system).items():
         print(f"  {name:<12} {_values(one)}\n{'':<15}{one.source}")

@@ -15,8 +15,10 @@ from wm import envs
 from wm.agents.table import AGENTS as SYSTEMS
 from wm.envs import batch
 from wm.envs.grid import Maze
+from wm.train.checkpoint import Checkpoints
 from wm.train.device import DeviceRunner
-from wm.train.loop import Loop, loop_of
+from wm.train.loop import Loop, loop_of, report
+from wm.train.saving import joined, parts
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, seed_keys
 
@@ -437,6 +439,18 @@ def test_a_chunk_is_pure_and_keeps_the_structure_of_the_state(ready):
     shape = lambda x: (x.shape, x.dtype)
     assert jax.tree.map(shape, a) == jax.tree.map(shape, state)
     assert all(np.isfinite(x).all() for x in numbers(a.agent))
+
+
+def test_a_saved_state_continues_bit_for_bit(ready, tmp_path):
+    state, checkpoints = ready.states[0], Checkpoints(tmp_path)
+    checkpoints.save(1, parts(state, 0), {})
+    restored = checkpoints.restore(dict(parts(ready.runner.shapes(), 0)))
+    again = joined(ready.runner.shapes(), restored.items, 0)
+    (again,) = ready.runner.restore([again], {})
+    assert jax.tree.structure(again) == jax.tree.structure(state)
+    a, b = ready.chunk(state), ready.chunk(again)
+    assert same(a, b)
+    assert same(report(a), report(b))
 
 
 def test_updates_change_parameters_and_depend_on_the_key(ready):

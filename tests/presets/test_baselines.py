@@ -43,7 +43,10 @@ def test_preset_builds_and_traces_one_update_at_full_size(system, name):
     )
     first = jax.eval_shape(lambda: zeros(loop.schedule.envs))
     buffer = jax.eval_shape(loop.buffer.init, loop.example(state, first))
-    new, _, metrics = jax.eval_shape(loop._update, state, buffer, jax.random.key(0))
+    key = jax.random.key(0)
+    draw = lambda buffer, key: loop.draw(buffer, loop.update_keys(key)[1])[1]
+    batches = jax.eval_shape(draw, buffer, key)
+    new, _, metrics = jax.eval_shape(agent.update, state, key, batches)
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
     assert shapes(new) == shapes(state)
     assert all(x.shape == () for x in metrics.values())

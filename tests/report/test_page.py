@@ -149,7 +149,7 @@ def test_several_runs_are_grouped_by_environment(tmp_path, night):
     balanced(page)
     assert page.count("<h2>atari/Pong</h2>") == 1
     assert page.count("<h2>atari/Boxing</h2>") == 1
-    assert "Human-normalised over 2 games" in page
+    assert "Atari 100k: 2 tasks together" in page
     assert 'href="../Pong-0/report/index.html"' in page
     assert "DIAMOND" in page
 

@@ -112,3 +112,69 @@ def test_the_interval_of_a_rank_correlation_by_hand():
     reach = 1.959964 * np.sqrt((1 + rho.value**2 / 2) / 25)
     assert rho.low == pytest.approx(np.tanh(np.arctanh(rho.value) - reach), abs=1e-5)
     assert rho.high == pytest.approx(np.tanh(np.arctanh(rho.value) + reach), abs=1e-5)
+
+
+def matrix(runs: int, tasks: int, seed: int = 0) -> np.ndarray:
+    """Scores as rliable has them, `[runs, tasks]`."""
+    generator = np.random.default_rng(seed)
+    return generator.gamma(2.0, 0.4, (runs, tasks)) * np.linspace(0.3, 2.0, tasks)
+
+
+@pytest.mark.parametrize("runs", [3, 5, 10])
+def test_aggregates_are_those_of_rliable(runs):
+    # google-research/rliable 72fc16c, metrics.py, computed with scipy and numpy here.
+    from scipy import stats
+
+    x = matrix(runs, 26)
+    tasks = list(x.T)
+    assert statistics.iqm(tasks) == pytest.approx(stats.trim_mean(x, 0.25, axis=None))
+    assert statistics.mean(tasks) == pytest.approx(x.mean())
+    assert statistics.median(tasks) == pytest.approx(np.median(x.mean(0)))
+    gap = 1 - np.minimum(x, 1).mean()
+    assert statistics.optimality_gap(tasks) == pytest.approx(gap)
+
+
+def test_probability_of_improvement_is_that_of_rliable():
+    from scipy import stats
+
+    x, y = matrix(5, 12), matrix(10, 12, 1).round(1)
+    x[:, 0] = x[:, 0].round(1)  # ties
+    chances = [
+        stats.mannwhitneyu(a, b, alternative="greater").statistic / (len(a) * len(b))
+        for a, b in zip(x.T, y.T, strict=True)
+    ]
+    ours = statistics.probability_of_improvement(list(x.T), list(y.T))
+    assert ours == pytest.approx(np.mean(chances))
+
+
+def test_profiles_are_those_of_rliable():
+    # library.py: run_score_deviation is mean(scores > tau) over runs and tasks.
+    x, at = matrix(5, 26), np.linspace(0, 3, 7)
+    expected = [np.mean(x > tau) for tau in at]
+    value, low, high = statistics.profile_band(list(x.T), at)
+    np.testing.assert_allclose(value, expected)
+    np.testing.assert_allclose(statistics.profile(list(x.T), at), expected)
+    assert (low <= value).all()
+    assert (value <= high).all()
+    assert (high - low).max() > 0.05
+
+
+def test_profiles_weigh_tasks_and_not_runs():
+    scores = [np.zeros(9), np.ones(1)]
+    np.testing.assert_allclose(statistics.profile(scores, np.array([0.5])), [0.5])
+
+
+def test_the_stratified_bootstrap_has_the_spread_that_theory_says():
+    # Of a mean over T tasks of n runs each: var = Σ s² / n / T², s² over n.
+    x = matrix(8, 20)
+    low, high = statistics.interval(list(x.T), statistics.mean, resamples=4000)[1:]
+    sigma = np.sqrt((x.var(0) / 8).sum()) / 20
+    assert (high - low) == pytest.approx(2 * 1.96 * sigma, rel=0.05)
+
+
+def test_the_interval_of_an_improvement_holds_it():
+    x, y = matrix(5, 10), matrix(5, 10, 1)
+    found = statistics.improvement_interval(list(x.T), list(y.T), resamples=300)
+    assert found.low < found.value < found.high
+    same = statistics.improvement_interval([np.ones(3)], [np.ones(4)], resamples=9)
+    assert same == (0.5, 0.5, 0.5)

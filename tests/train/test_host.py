@@ -13,12 +13,12 @@ from tests.train.test_loop import SCHEDULE, assert_same, runner_of
 from tests.train.test_run import rows, saved, stop_after
 from tests.train.toy import Labeller, Toy
 from wm import envs
-from wm.errors import UserError
+from wm.errors import RunError, UserError
 from wm.train import evaluate
 from wm.train.host import HostRunner, train_host
 from wm.train.host_env import AsHost, host_envs
 from wm.train.loop import loop_of
-from wm.train.run import train
+from wm.train.run import load, train
 from wm.train.seeds import Seeds, seed_keys
 from wm.types import Feedback
 
@@ -181,6 +181,12 @@ def test_a_resumed_run_in_an_environment_without_state_sees_other_episodes(tmp_p
         train(Toy(ENV.spec), make, schedule, out=tmp_path, quiet=True)
         seeds.append(Seeded.seeds[0])
     assert len(set(seeds)) == 3
+    run = train(Toy(ENV.spec), make, schedule, out=tmp_path, quiet=True)
+    anew = [row["step"] for row in run.metrics() if "episode/restarted" in row]
+    assert len(anew) == 3
+    assert anew == sorted(anew)
+    with pytest.raises(RunError, match="cannot save its state"):
+        load(tmp_path, env=make(0)).check()
 
 
 def test_evaluations_on_the_host_depend_on_the_key_alone():

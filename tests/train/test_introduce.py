@@ -57,3 +57,13 @@ def test_budget_and_memory_in_a_line():
     assert line == "14,000 steps; 1 update after every 1 × 16 steps"
     line = introduce.occupied(memory.Need(41_000_000, 14_000_000, None), plan)
     assert line == "replay 41 MB (the newest 4,000 of 14,000 steps), learner 14 MB"
+    parts = memory.Need(5_000, 14_000_000, 10**9, None, 4_000_000, 8_000_000, 2_000_000)
+    assert introduce.occupied(parts, Schedule(total=9)) == (
+        "replay 5 kB, learner 14 MB (params 4 MB, optimizer 8 MB), search tree 2 MB, "
+        "of 1.0 GB free"
+    )
+
+
+def test_an_estimate_in_a_line():
+    line = introduce.estimate(steps=500, seconds=2.0, left=50_000)
+    assert line == "about 3:20 left, as measured over 500 steps"

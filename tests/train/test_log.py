@@ -56,6 +56,27 @@ def test_an_unwritable_file_is_one_line(tmp_path):
         log.append(tmp_path / "no" / "metrics.jsonl", [{"step": 1}])
 
 
+def test_half_a_row_is_taken_back(tmp_path, monkeypatch):
+    path, write = tmp_path / "metrics.jsonl", log.os.write
+    log.append(path, [{"step": 1}])
+    monkeypatch.setattr(log.os, "write", lambda handle, data: write(handle, data[:4]))
+    with pytest.raises(RunError, match="no space left"):
+        log.append(path, [{"step": 2}])
+    assert path.read_text() == '{"step": 1}\n'
+
+
+def test_rows_wait_for_room_in_order(tmp_path):
+    lines, folder = [], tmp_path / "run"
+    book = log.Book(folder / "metrics.jsonl", lines.append)
+    book.add([{"step": 1}])
+    book.add([{"step": 2}])
+    assert len(lines) == 1
+    assert "rows wait for room" in lines[0]
+    folder.mkdir()
+    book.add([{"step": 3}])
+    assert [row["step"] for row in log.read(book.path)] == [1, 2, 3]
+
+
 def test_rates_are_per_second_inside_the_program():
     inside = {"train": 2.0}
     clock = log.Clock(inside, imagined_per_update=10)

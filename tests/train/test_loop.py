@@ -158,7 +158,7 @@ def test_a_larger_buffer_adds_nothing_to_the_temporaries(mode):
             states = jax.eval_shape(
                 jax.vmap(lambda k: runner.loop.init(runner.env, k)), key
             )
-        program = runner.program("train", runner.loop.interval, states, 2)
+        program = runner.program("train", runner.stretch, states, 2)
         buffer = sum(x.size * x.dtype.itemsize for x in leaves_of(states, mode))
         return buffer, program.executable.memory_analysis().temp_size_in_bytes
 

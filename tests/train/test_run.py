@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import shutil
 import signal
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,10 +13,12 @@ import pytest
 import wm
 from tests.models.tiny import CONFIG
 from tests.train.toy import Config, Toy
-from wm import envs
+from wm import cli, envs
 from wm.agents.dreamer_v3 import DreamerV3
 from wm.errors import RunError, UserError
+from wm.train import checkpoint, log, manifest, rundir, segments
 from wm.train import run as run_module
+from wm.train.leaves import checksum
 from wm.train.run import load, train
 from wm.train.schedule import Schedule
 
@@ -55,8 +59,14 @@ def rows(run, name="metrics"):
 
 def saved(run):
     """Checksums of everything in the newest checkpoint: learner, keys, replay."""
-    newest = max((run.path / "checkpoints").iterdir(), key=lambda x: int(x.name))
-    return json.loads((newest / "manifest.json").read_text())["items"]
+    folder = run.path / "checkpoints"
+    body = manifest.read(folder / str(run.saved()[-1]))
+    arrays = lambda entry: segments.arrays_of(folder / "segments", entry)
+    replay = {
+        name: list(map(checksum, arrays(entry)))
+        for name, entry in body["replay"].items()
+    }
+    return {**body["items"], **replay}
 
 
 def stop_after(monkeypatch, count):
@@ -86,6 +96,19 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert saved(second) == saved(whole)
 
 
+@pytest.mark.slow
+def test_seeds_in_one_program_resume_exactly_too(tmp_path, monkeypatch):
+    whole = go(tmp_path / "whole", seed_mode="vmap")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(wm.Stopped, match="saved"):
+            go(tmp_path / "run", seed_mode="vmap")
+    second = go(tmp_path / "run", seed_mode="vmap")
+    assert rows(second) == rows(whole)
+    assert saved(second) == saved(whole)
+    assert load(second.path).check().differences == []
+
+
 def test_a_resumed_dreamer_v3_equals_the_uninterrupted_one(tmp_path, monkeypatch):
     schedule = dataclasses.replace(SCHEDULE, total=120, save_steps=None)
     agent = lambda: DreamerV3(ENV.spec, CONFIG)
@@ -98,6 +121,75 @@ def test_a_resumed_dreamer_v3_equals_the_uninterrupted_one(tmp_path, monkeypatch
     second = go(tmp_path / "run")
     assert rows(second) == rows(whole)
     assert saved(second) == saved(whole)
+
+
+def test_a_check_repeats_the_last_stretch_and_leaves_the_run_alone(whole, tmp_path):
+    run = Path(shutil.copytree(whole.path, tmp_path / "run"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    found = load(run).check()
+    assert found.differences == []
+    assert found.start < found.end == whole.saved()[-1]
+    assert found.rows > 0
+    assert found.scores > 0
+    assert found.arrays > 20
+    assert "all equal, bit for bit" in found.lines()[0]
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    text = (run / "metrics.jsonl").read_text()
+    last = text.splitlines()[-1]
+    name = '"model/noise": '
+    value = last.split(name)[1].split(",")[0]
+    changed = text.replace(name + value, f"{name}0.25")
+    (run / "metrics.jsonl").write_text(changed)
+    found = load(run).check()
+    assert found.differences == [
+        f"metrics.jsonl, step {json.loads(last)['step']:,}, seed 1: model/noise was "
+        f"0.25, is {value}"
+    ]
+    assert cli.main(["resume", str(run)]) == 2
+
+
+def test_a_full_disk_for_a_while_changes_nothing(whole, tmp_path, monkeypatch, capsys):
+    written, appended = checkpoint.write_item, log.append
+    calls = {"save": 0, "rows": 0}
+
+    def full(name, original, begin, end):
+        def call(*args):
+            calls[name] += 1
+            if begin <= calls[name] < end:
+                raise OSError(28, "No space left on device")
+            return original(*args)
+
+        return call
+
+    def rows_full(path, rows):
+        try:
+            return full("rows", appended, 4, 9)(path, rows)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: no space left on device") from error
+
+    monkeypatch.setattr(checkpoint, "write_item", full("save", written, 1, 3))
+    monkeypatch.setattr(log, "append", rows_full)
+    run = go(tmp_path / "run", quiet=False)
+    text = capsys.readouterr().out
+    assert text.count("training goes on, and saves when it can") >= 1
+    assert "there is room again" in text
+    assert "rows wait for room" in text
+    assert rows(run) == rows(whole)
+    assert rows(run, "scores") == rows(whole, "scores")
+    assert saved(run) == saved(whole)
+
+
+def test_a_run_killed_after_scores_and_before_a_checkpoint_begins_anew(
+    whole, tmp_path, capsys
+):
+    run = Path(shutil.copytree(whole.path, tmp_path / "run"))
+    for path in (run / "checkpoints").iterdir():
+        shutil.rmtree(path)
+    assert rows(go(run, quiet=False)) == rows(whole)
+    assert "from step 0" in capsys.readouterr().out
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(RunError, match="has scores but no checkpoint"):
+        go(run)
 
 
 def test_rows_beyond_the_restored_step_are_cut(whole, tmp_path, monkeypatch):
@@ -152,6 +244,8 @@ def test_a_foreign_directory_is_left_alone(tmp_path):
     with pytest.raises(RunError, match="holds no run"):
         go(tmp_path)
     assert [x.name for x in tmp_path.iterdir()] == ["thesis.txt"]
+    (tmp_path / "thesis.txt").rename(tmp_path / "config.json.part")
+    assert not rundir.prepare(tmp_path, {})  # killed amid its first file
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):

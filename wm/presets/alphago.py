@@ -49,7 +49,7 @@ ALPHAGO: dict[str, Preset] = {
             "total": 198_000,
             "log_steps": 11_008,
         },
-        source="ours: minutes on a CPU",
+        source="ours, not run",
     ),
     "tic_tac_toe": Preset(
         agent={

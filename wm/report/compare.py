@@ -6,16 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from wm.report import plots, reference, statistics
+from wm.report import plots
 from wm.report.markup import Raw, duration, swatch, table, text
 from wm.report.plots import Line, number
 from wm.report.sections import PROTOCOL, published_line
 from wm.report.summary import Summary, evaluations, published_rows, returns
-
-LEAST_GAMES = 2
-"""Games from which an aggregate over Atari 100k is shown."""
 
 
 def overview(summaries: Sequence[Summary], folder: Path) -> str:
@@ -52,51 +47,6 @@ def _link(summary: Summary, folder: Path) -> str:
         return summary.record.name
     address = Path(os.path.relpath(page, folder)).as_posix()
     return Raw(f'<a href="{text(address)}">{name}</a>')
-
-
-def benchmark(summaries: Sequence[Summary], against: Sequence[str]) -> str:
-    """Human-normalised aggregates over Atari 100k, ours and the methods'."""
-    games: dict[str, dict[str, list[float]]] = {}
-    for summary in summaries:
-        if summary.task is None or summary.task.benchmark != "atari100k":
-            continue
-        means = [float(values.mean()) for values in summary.per_seed.values()]
-        one = games.setdefault(summary.system, {})
-        one.setdefault(summary.task.task, []).extend(means)
-    played = sorted({game for one in games.values() for game in one})
-    if len(played) < LEAST_GAMES:
-        return ""
-    rows = [_aggregate(name, one) for name, one in games.items()]
-    for method in against:
-        runs = reference.seed_scores(method)
-        if not set(played) <= runs.keys():
-            final = reference.lookup("atari100k", method=method)
-            runs = {row.task: np.array([row.value]) for row in final}
-        if set(played) <= runs.keys():
-            name = reference.method_name(method, reference.methods("atari100k"))
-            rows.append(_aggregate(name, {game: runs[game] for game in played}))
-    head = ["Method", "Games", "Mean", "Median", "IQM", "95 % interval of the IQM"]
-    return (
-        f"<h2>Human-normalised over {len(played)} games</h2>"
-        f'<div class="card">{table(head, rows, range(1, 6))}</div>'
-        '<p class="note">0 is random play, 1 is human. Runs are resampled within '
-        f"games. {text(PROTOCOL)}</p>"
-    )
-
-
-def _aggregate(name: str, games: dict) -> list:
-    scores = [
-        reference.human_normalized(game, runs) for game, runs in sorted(games.items())
-    ]
-    low, high = statistics.interval(scores)[1:]
-    return [
-        name,
-        len(scores),
-        statistics.mean(scores),
-        statistics.median(scores),
-        statistics.iqm(scores),
-        f"{number(low)} to {number(high)}",
-    ]
 
 
 def environments(summaries: Sequence[Summary], against: Sequence[str]) -> list[str]:

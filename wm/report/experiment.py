@@ -1,6 +1,6 @@
 """A benchmark as a table: tasks × presets × seeds, and the numbers published for it.
 
-The files in `experiments/` hold the values; this is what they share.
+`cells.py` holds the values, `experiments/` runs them; this is what tables share.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ class Group:
     """Budget of the published numbers, in simulator steps."""
     repeat: int = 1
     """Simulator steps per action."""
+
+    def __post_init__(self):
+        if isinstance(self.envs, str):
+            raise ValueError(f'envs must be a tuple, got "{self.envs}"')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +105,9 @@ class Experiment:
         lines = {}
         for task in only or known:
             group, env = known[task]
-            preset = "+".join([group.preset, *filter(None, [add.strip("+")])])
-            words = ["wm", "train", self.system, "--env", env, "--preset", preset]
+            preset = "+".join(filter(None, [group.preset, add.strip("+")]))
+            words = ["wm", "train", self.system, "--env", env]
+            words += ["--preset", preset] if preset else []
             words += ["--seeds", str(seeds or self.seeds), "--seed", str(seed)]
             if not any(word.startswith("--steps") for word in rest):
                 words += ["--steps", str(group.frames // group.repeat)]

@@ -10,11 +10,14 @@ from pathlib import Path
 
 from wm.errors import RunError, UserError
 from wm.report import (
+    aggregate,
+    aggregate_section,
     compare,
     diagnosis,
     diagnosis_section,
     dream_section,
     dreams,
+    hyper_section,
     reference,
     sections,
 )
@@ -30,10 +33,12 @@ def write(
     runs: Sequence[Path | str],
     against: Sequence[str] | str | None = None,
     out: Path | str | None = None,
+    only_csv: bool = False,
 ) -> Path:
-    """Write `index.html`, its pictures and `curves.csv` for one or several runs.
+    """Write `index.html`, its pictures and its numbers for one or several runs.
 
-    The page opens from disk and needs no other file and no network.
+    The page opens from disk and needs no other file and no network. The numbers are in
+    `curves.csv`, `scores.csv` (one row per seed) and `aggregates.csv` (over tasks).
 
     Args:
       runs: run directories.
@@ -42,9 +47,10 @@ def write(
         have commas in them.
       out: folder of the page (default: `report/` in the run, or in the folder that
         all runs share).
+      only_csv: write the numbers alone.
 
     Returns:
-      Path of `index.html`.
+      Path of `index.html`, or of the folder where there are numbers alone.
 
     Raises:
       UserError: no run given, or an unknown method.
@@ -62,11 +68,15 @@ def write(
     folder = place(paths, out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        found = aggregate.families(summaries, against)
+        _export(summaries, folder / "curves.csv")
+        aggregate_section.export(summaries, found, folder)
+        if only_csv:
+            return folder
         if len(summaries) == 1:
             page = _one(summaries[0], against, folder)
         else:
-            page = _several(summaries, against, folder)
-        _export(summaries, folder / "curves.csv")
+            page = _several(summaries, against, folder, found)
         file = folder / "index.html"
         _replace(file, page)
     except OSError as error:
@@ -111,10 +121,13 @@ def _one(summary: Summary, against: Sequence[str], folder: Path) -> str:
         dreams.pictures(night, folder)
     parts = [
         sections.answer(summary, against),
+        hyper_section.best(summary),
         sections.learning(summary, against),
         dream_section.section(night),
         diagnosis_section.section(diagnosis.load(folder)),
         sections.seeds(summary, against),
+        hyper_section.section(summary),
+        aggregate_section.comparability([summary], against),
         sections.losses(summary),
         sections.time(summary),
         sections.again(summary),
@@ -122,12 +135,20 @@ def _one(summary: Summary, against: Sequence[str], folder: Path) -> str:
     return _page(sections.title(summary), str(summary.record.path), parts)
 
 
-def _several(summaries: Sequence[Summary], against: Sequence[str], folder: Path) -> str:
+def _several(
+    summaries: Sequence[Summary],
+    against: Sequence[str],
+    folder: Path,
+    found: Sequence[aggregate.Family],
+) -> str:
     parts = [
         compare.overview(summaries, folder),
-        '<p class="note">The curves below as numbers: '
-        '<a href="curves.csv" download>curves.csv</a>.</p>',
-        compare.benchmark(summaries, against),
+        '<p class="note">As numbers: curves in '
+        '<a href="curves.csv" download>curves.csv</a>, seeds in '
+        '<a href="scores.csv" download>scores.csv</a>, aggregates in '
+        '<a href="aggregates.csv" download>aggregates.csv</a>.</p>',
+        aggregate_section.section(found),
+        aggregate_section.comparability(summaries, against),
         *compare.environments(summaries, against),
         diagnosis_section.section(diagnosis.load(folder)),
     ]

@@ -7,7 +7,7 @@ number between tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -74,6 +74,48 @@ def probability_of_improvement(scores: Scores, other: Scores) -> float:
     return float(np.mean(chances))
 
 
+def profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
+    """Performance profile: the share of runs above every threshold, f64 `[P]`.
+
+    Shares are averaged over tasks, each with its own number of runs.
+
+    Source: Agarwal et al. 2021, Section 4.2 (score distributions).
+    """
+    above = [np.ravel(runs)[:, None] > thresholds[None] for runs in scores]
+    return np.mean([one.mean(0) for one in above], 0)
+
+
+def profile_band(
+    scores: Scores,
+    thresholds: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = 500,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The profile, and the ends of its stratified bootstrap interval, `[P]` each."""
+    draws = [profile(one, thresholds) for one in _redrawn(scores, resamples, seed)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(np.stack(draws), [tail, 1 - tail], axis=0)
+    return profile(scores, thresholds), low, high
+
+
+def improvement_interval(
+    scores: Scores,
+    other: Scores,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """`probability_of_improvement` with both sides resampled within tasks."""
+    pairs = zip(
+        _redrawn(scores, resamples, seed),
+        _redrawn(other, resamples, seed + 1),
+        strict=True,
+    )
+    draws = [probability_of_improvement(*pair) for pair in pairs]
+    return _percentiles(probability_of_improvement(scores, other), draws, confidence)
+
+
 def interval(
     scores: Scores,
     statistic: Callable[[Scores], float] = iqm,
@@ -95,13 +137,8 @@ def interval(
 
     Source: Agarwal et al. 2021, Section 4.1.
     """
-    generator = np.random.default_rng(seed)
-    tasks = [np.ravel(runs) for runs in scores]
-    draws = [
-        statistic([generator.choice(runs, len(runs)) for runs in tasks])
-        for _ in range(resamples)
-    ]
-    return _percentiles(statistic(tasks), draws, confidence)
+    draws = [statistic(one) for one in _redrawn(scores, resamples, seed)]
+    return _percentiles(statistic(scores), draws, confidence)
 
 
 def mean_interval(
@@ -161,6 +198,14 @@ def spearman(x: np.ndarray, y: np.ndarray, confidence: float = 0.95) -> Interval
     reach *= np.sqrt((1 + rho**2 / 2) / (n - 3))
     low, high = np.tanh(np.arctanh(rho) + np.array([-reach, reach]))
     return Interval(rho, float(low), float(high))
+
+
+def _redrawn(scores: Scores, resamples: int, seed: int) -> Iterator[list[np.ndarray]]:
+    """Scores with the runs of every task drawn anew, `resamples` times."""
+    generator = np.random.default_rng(seed)
+    tasks = [np.ravel(runs) for runs in scores]
+    for _ in range(resamples):
+        yield [runs[generator.integers(0, len(runs), len(runs))] for runs in tasks]
 
 
 def _resampled_means(

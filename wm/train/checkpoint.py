@@ -1,41 +1,41 @@
 """Saved states: orbax underneath, checksums of our own on top.
 
-Orbax restores flipped bits without complaint, so every step has a manifest with shape,
-dtype and CRC of each leaf, verified on restore; a damaged step falls back to the one
-before. A step is written under another name and renamed when complete. Saving is
-synchronous, one item at a time: a view of a donated array held by a background save
-would turn its donation into a copy.
+Orbax restores flipped bits without complaint, so every step has a manifest with size
+and CRC of each file and shape, dtype and CRC of each leaf, verified on restore; a
+damaged step falls back to the one before. A step is written under another name and
+renamed when complete. Replay is written by the caller's thread, only what is new of it
+(`segments.py`); all else is copied, and written by a thread of its own.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
-import json
-import os
 import shutil
-import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from wm.errors import RunError
+from wm.train import manifest, segments
+from wm.train.leaves import checksum, described, named_leaves, plain, plain_shape, typed
+from wm.train.manifest import Damaged, reason
 from wm.types import Tree
-
-FORMAT = 1
-"""Of the manifest and of how leaves are stored."""
-
-MANIFEST = "manifest.json"
 
 WHOLE = 2
 """Newest steps that a run can continue from; older ones that stay are thinned."""
 
+REPLAY = "_replay"
+"""Items whose names end so are written as segments."""
 
-class Damaged(Exception):
-    """A step that cannot be used, and why."""
+SEGMENTS = "segments"
+"""Folder of the segments of all steps."""
+
+WAITING = 1 << 30
+"""Bytes that may wait to be written; a larger state is written as it is copied."""
 
 
 class Restored(NamedTuple):
@@ -58,12 +58,18 @@ class Checkpoints:
           path: directory of steps.
           keep: newest steps that stay; all if None. Beyond the `WHOLE` newest they
             stay without what is only needed to continue, see `thin`.
-          sweep: remove what an interrupted save left; not while a run may be saving.
+          sweep: this is the run's own: remove what an interrupted save left. Not while
+            another process may be saving.
         """
         self.path = Path(path).absolute()
         self.keep = keep
-        for left in self.path.glob("*.unfinished") if sweep else ():
-            shutil.rmtree(left, ignore_errors=True)
+        self.sweep = sweep
+        self._lineage: list[dict[str, Any]] = []
+        """Manifests of the newest whole steps that the present state came from."""
+        self._thread: concurrent.futures.ThreadPoolExecutor | None = None
+        self._job: concurrent.futures.Future | None = None
+        if sweep:
+            self._collect()
 
     def steps(self) -> list[int]:
         """Finished steps, oldest first."""
@@ -74,7 +80,10 @@ class Checkpoints:
     def save(
         self, step: int, items: Iterable[tuple[str, Tree]], notes: dict[str, Any]
     ) -> None:
-        """Write a step; earlier ones stay until it is complete.
+        """Begin to write a step; earlier ones stay until it is complete.
+
+        Returns when every item was copied or written; `wait` until it is complete.
+        Steps beyond this one, of a course that was abandoned, are removed then.
 
         Args:
           step: its name; a step of that name is replaced.
@@ -84,42 +93,106 @@ class Checkpoints:
         Raises:
           RunError: the disk is full or cannot be written; earlier steps are intact.
         """
+        self.wait()
+        if self._thread is None:
+            self._thread = concurrent.futures.ThreadPoolExecutor(1, "wm-save")
         folder = self.path / f"{step}.unfinished"
-        manifest: dict[str, Any] = {"format": FORMAT, "notes": notes, "items": {}}
+        body: dict[str, Any] = {"notes": notes, "items": {}, "replay": {}}
+        base = self._lineage[0] if len(self._lineage) == WHOLE else None
+        jobs: list[tuple[str, int, concurrent.futures.Future]] = []
         try:
             folder.mkdir(parents=True)
+            (self.path / SEGMENTS).mkdir(exist_ok=True)
             for name, tree in items:
-                manifest["items"][name] = write_item(folder / name, tree)
+                if name.endswith(REPLAY):
+                    old = base["replay"].get(name) if base else None
+                    place, prefix = self.path / SEGMENTS, f"{step}_{name}"
+                    body["replay"][name] = segments.write(place, prefix, tree, old)
+                    del tree
+                    continue
+                copied = copy(tree)
                 del tree
-            _write(folder / MANIFEST, json.dumps(manifest))
+                size = sum(array.nbytes for _, array in copied)
+                job = self._thread.submit(write_item, folder / name, copied)
+                jobs.append((name, size, job))
+                if sum(size for _, size, job in jobs if not job.done()) > WAITING:
+                    job.result()
+        except (OSError, ValueError, RuntimeError) as error:
+            concurrent.futures.wait([job for *_, job in jobs])
+            raise self._failed(folder, error) from error
+        self._job = self._thread.submit(self._complete, step, folder, body, jobs)
+
+    def wait(self) -> None:
+        """Return when what was begun is complete.
+
+        Raises:
+          RunError: it could not be written; earlier steps are intact.
+        """
+        job, self._job = self._job, None
+        if job is not None:
+            job.result()
+
+    def _complete(self, step: int, folder: Path, body: dict, jobs: list) -> None:
+        """Everything after the items were copied."""
+        try:
+            for name, _, job in jobs:
+                body["items"][name] = job.result()
+            body["files"] = manifest.sums(folder, folder)
+            replay = segment_files(body).items()
+            body["files"] |= {f"../{SEGMENTS}/{name}": x for name, x in replay}
+            manifest.write(folder, body)
             final = self.path / str(step)
             if final.exists():
                 shutil.rmtree(final)
             folder.rename(final)
-        except (OSError, ValueError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise RunError(_failure(self.path, error)) from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._failed(folder, error) from error
+        self._lineage = [*self._lineage[-1:], body]
         steps = self.steps()[::-1]
+        for later in [x for x in steps if x > step]:
+            shutil.rmtree(self.path / str(later), ignore_errors=True)
+        steps = [x for x in steps if x <= step]
         for old in steps[WHOLE : self.keep]:
             self.thin(old)
         for old in steps[self.keep :] if self.keep is not None else ():
             shutil.rmtree(self.path / str(old), ignore_errors=True)
+        self._collect()
 
-    def thin(self, step: int, ending: str = "_replay") -> None:
-        """Drop the items of a step whose names end so: most of its bytes."""
-        folder = self.path / str(step)
-        if not any(folder.glob(f"*{ending}")):
+    def _failed(self, folder: Path, error: Exception) -> RunError:
+        """The error to raise, after removing what was written."""
+        line = _failure(self.path, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        self._collect()
+        return RunError(line)
+
+    def _collect(self) -> None:
+        """Remove what no finished step needs."""
+        for left in self.path.glob("*.unfinished"):
+            shutil.rmtree(left, ignore_errors=True)
+        place, used = self.path / SEGMENTS, set()
+        if not place.is_dir():
             return
-        with contextlib.suppress(OSError, ValueError, KeyError):  # it is left as it is
-            manifest = json.loads((folder / MANIFEST).read_text())
-            dropped = [name for name in manifest["items"] if name.endswith(ending)]
-            for name in dropped:
-                del manifest["items"][name]
-            # First, so that a manifest never names what is gone.
-            _write(folder / f"{MANIFEST}.part", json.dumps(manifest))
-            os.replace(folder / f"{MANIFEST}.part", folder / MANIFEST)
-            for name in dropped:
-                shutil.rmtree(folder / name, ignore_errors=True)
+        try:
+            for step in self.steps():
+                used |= segment_files(manifest.read(self.path / str(step))).keys()
+        except Damaged:
+            return  # nobody knows what it needs: until a later step replaces it
+        for file in place.iterdir():
+            if file.name not in used:
+                with contextlib.suppress(OSError):
+                    file.unlink()
+        with contextlib.suppress(OSError):
+            place.rmdir()  # if it is empty
+
+    def thin(self, step: int) -> None:
+        """Drop the replay of a step: most of its bytes."""
+        folder = self.path / str(step)
+        with contextlib.suppress(OSError, Damaged):  # it is left as it is
+            body = manifest.read(folder)
+            if body["replay"]:
+                inside = lambda name: not name.startswith("..")
+                files = {name: x for name, x in body["files"].items() if inside(name)}
+                manifest.write(folder, {**body, "replay": {}, "files": files})
 
     def restore(
         self,
@@ -130,26 +203,45 @@ class Checkpoints:
 
         Args:
           targets: name → tree of shapes; items not named here are not read.
-          warn: called with a line for every step that is passed over.
+          warn: called with a line for every step that is damaged.
 
         Raises:
           RunError: there are steps, and none is whole.
         """
+        self.wait()
         steps, problem = self.steps()[::-1], ""
         for position, step in enumerate(steps):
             if position:
-                warn(f"checkpoint {problem}; trying {step:,}")
+                warn(f"{problem}; trying {step:,}")
             try:
-                return self.read(step, targets)
+                restored = self.read(step, targets)
             except Damaged as error:
-                problem = f"{steps[position]:,} of {self.path.parent} is damaged "
-                problem += f"({error})"
+                problem = self._damage(step, error)
+                continue
+            if self.sweep:
+                self._lineage = [*self._before(steps[position + 1 :], warn)]
+                self._lineage.append(manifest.read(self.path / str(step)))
+            return restored
         if not steps:
             return None
         raise RunError(
-            f"checkpoint {problem}; no other is left. Restore it from a copy, or "
-            "choose another --out"
+            f"{problem}; no other is left. Restore it from a copy, or choose another "
+            "--out"
         )
+
+    def _before(self, steps: list[int], warn: Callable) -> Iterable[dict[str, Any]]:
+        """The manifest of the step before, if it is whole: later ones build on it."""
+        for step in steps[: WHOLE - 1]:
+            folder = self.path / str(step)
+            try:
+                body = manifest.read(folder)
+                manifest.verify(folder, body["files"], body["files"])
+                yield body
+            except Damaged as error:
+                warn(f"{self._damage(step, error)}; it is not needed")
+
+    def _damage(self, step: int, error: Exception) -> str:
+        return f"checkpoint {step:,} of {self.path.parent} is damaged ({error})"
 
     def read(self, step: int, targets: dict[str, Tree]) -> Restored:
         """Read and verify one step.
@@ -158,32 +250,46 @@ class Checkpoints:
           Damaged: something is missing or different.
         """
         folder = self.path / str(step)
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-        except (OSError, ValueError) as error:
-            raise Damaged(f"{MANIFEST}: {_reason(error)}") from error
-        if manifest.get("format") != FORMAT:
-            raise Damaged(
-                f"format {manifest.get('format')}, this version reads {FORMAT}"
-            )
+        body = manifest.read(folder)
+        for name in targets:
+            if name not in body["items"] and name not in body["replay"]:
+                raise Damaged(f"{name}: missing")
+        replay = {
+            f"../{SEGMENTS}/{x}" for e in body["replay"].values() for x in e["files"]
+        }
+        wanted = replay if any(name in body["replay"] for name in targets) else set()
+        for name in body["files"].keys() - replay:
+            if name.split("/")[0] in targets:
+                wanted.add(name)
+        manifest.verify(folder, body["files"], sorted(wanted))
         items = {}
         for name, target in targets.items():
-            if name not in manifest["items"]:
-                raise Damaged(f"{name}: missing")
-            items[name] = read_item(folder / name, target, manifest["items"][name])
-        return Restored(step, items, manifest["notes"])
+            if name in body["replay"]:
+                entry = body["replay"][name]
+                items[name] = segments.read(self.path / SEGMENTS, target, entry)
+            else:
+                items[name] = read_item(folder / name, target, body["items"][name])
+        return Restored(step, items, body["notes"])
 
 
-def write_item(folder: Path, tree: Tree) -> list[dict[str, Any]]:
-    """Write one tree; returns the manifest of its leaves."""
+def segment_files(body: dict[str, Any]) -> dict[str, list[int]]:
+    """Sizes and checksums of the segments that a step needs."""
+    entries = body["replay"].values()
+    return {name: x for entry in entries for name, x in entry["files"].items()}
+
+
+def copy(tree: Tree) -> list[tuple[dict[str, Any], np.ndarray]]:
+    """The leaves of a tree, described, in memory of their own."""
+    pairs = zip(described(tree), named_leaves(tree), strict=True)
+    return [(entry, np.array(plain(leaf), order="C")) for entry, (_, leaf) in pairs]
+
+
+def write_item(folder: Path, leaves: list[tuple[dict, np.ndarray]]) -> list[dict]:
+    """Write what `copy` gave; returns the manifest of its leaves."""
     import orbax.checkpoint as ocp
 
     entries, arrays = [], {}
-    for number, (path, leaf) in enumerate(named_leaves(tree)):
-        array = np.asarray(plain(leaf), order="C")
-        entry = {"path": path, "shape": list(array.shape), "dtype": array.dtype.name}
-        if is_key(leaf):
-            entry["key"] = str(jax.random.key_impl(leaf))
+    for number, (entry, array) in enumerate(leaves):
         entries.append(entry | {"crc32": checksum(array)})
         if array.size:
             arrays[f"{number:05d}"] = array
@@ -201,17 +307,8 @@ def read_item(folder: Path, target: Tree, entries: list[dict[str, Any]]) -> Tree
     """
     import orbax.checkpoint as ocp
 
+    segments.match(target, entries)
     names = named_leaves(target)
-    for (path, leaf), entry in zip(names, entries, strict=False):
-        shape, dtype = plain_shape(leaf)
-        if (path, list(shape), dtype.name) != (
-            entry["path"],
-            entry["shape"],
-            entry["dtype"],
-        ):
-            raise Damaged(f"{path}: another shape or type than this run's")
-    if len(names) != len(entries):
-        raise Damaged(f"{len(entries)} arrays saved, this run has {len(names)}")
     wanted = {
         f"{n:05d}": np.zeros((), plain_shape(leaf)[1])
         for n, (_, leaf) in enumerate(names)
@@ -225,7 +322,7 @@ def read_item(folder: Path, target: Tree, entries: list[dict[str, Any]]) -> Tree
                 arguments = ocp.args.PyTreeRestore(wanted, restore_args=as_numpy)
                 arrays = checkpointer.restore(folder, args=arguments)
         except Exception as error:  # orbax and tensorstore raise all kinds
-            raise Damaged(f"{folder.name}: {_reason(error)}") from error
+            raise Damaged(f"{folder.name}: {reason(error)}") from error
     leaves = []
     for number, ((path, leaf), entry) in enumerate(zip(names, entries, strict=True)):
         shape, dtype = plain_shape(leaf)
@@ -235,52 +332,8 @@ def read_item(folder: Path, target: Tree, entries: list[dict[str, Any]]) -> Tree
             raise Damaged(f"{path}: shape or type")
         if checksum(array) != entry["crc32"]:
             raise Damaged(f"{path}: checksum")
-        leaves.append(_typed(array, entry))
+        leaves.append(typed(array, entry))
     return jax.tree.unflatten(jax.tree.structure(target), leaves)
-
-
-def named_leaves(tree: Tree) -> list[tuple[str, Any]]:
-    """Leaves with their paths, `params/encoder/conv1`."""
-    found, _ = jax.tree_util.tree_flatten_with_path(tree)
-    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
-    return [(name(path), leaf) for path, leaf in found]
-
-
-def is_key(leaf: Any) -> bool:
-    """Whether a leaf (or its shape) is an array of typed keys."""
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def plain(leaf: Any) -> np.ndarray:
-    """A leaf as numpy; of typed keys the data."""
-    if hasattr(leaf, "dtype") and is_key(leaf):
-        leaf = jax.random.key_data(leaf)
-    return np.asarray(jax.device_get(leaf))
-
-
-def plain_shape(leaf: Any) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype that `plain` gives a leaf of this shape."""
-    if is_key(leaf):
-        leaf = jax.eval_shape(jax.random.key_data, leaf)
-    return tuple(leaf.shape), np.dtype(leaf.dtype)
-
-
-def checksum(array: np.ndarray) -> int:
-    """CRC of the bytes."""
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-
-
-def _typed(array: np.ndarray, entry: dict[str, Any]) -> Any:
-    if "key" not in entry:
-        return array
-    return jax.random.wrap_key_data(jnp.asarray(array), impl=entry["key"])
-
-
-def _write(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _failure(path: Path, error: Exception) -> str:
@@ -288,14 +341,4 @@ def _failure(path: Path, error: Exception) -> str:
     with contextlib.suppress(OSError):
         place = path if path.exists() else path.parent
         free = f"{shutil.disk_usage(place).free / 1e6:,.0f} MB"
-    return f"cannot save to {path}: {_reason(error)} ({free} free)"
-
-
-def _reason(error: Exception) -> str:
-    """One short line."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    if "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error):
-        return "no space left on device"
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:120]
+    return f"cannot save to {path}: {reason(error)} ({free} free)"

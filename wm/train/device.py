@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from wm.train import evaluate
+from wm.train import evaluate, guard
 from wm.train.drive import Events, drive
+from wm.train.leaves import part
 from wm.train.loop import Loop, batched, loop_of
 from wm.train.schedule import Schedule
-from wm.train.seeds import Program, SeedMode, Seeds
+from wm.train.seeds import AXIS, Program, SeedMode, Seeds
 from wm.types import Key
 
 States = Any
@@ -56,7 +57,10 @@ class DeviceRunner:
 
     def saved(self, states: States, seed: int) -> Any:
         """The `TrainState` of one seed, to be saved."""
-        return self.seeds.pick(states, seed)
+        if self.seeds.mode == "loop":
+            return states[seed]
+        replay = jax.tree.map(lambda x: part(x, seed), states.buffer)
+        return self.learner(states, seed).replace(buffer=replay)
 
     def init(self) -> States:
         """Every seed before its first action."""
@@ -72,8 +76,24 @@ class DeviceRunner:
         self, states: States, chunks: Sequence[int], clear: Sequence[int]
     ) -> tuple[States, dict[str, np.ndarray]]:
         """Run chunks; the report has arrays `[S]`. Blocks until they are done."""
-        program = self.program("train", self.loop.interval, states, 2)
+        program = self.program("train", self.stretch, states, 2)
         return program.call(self.env, states, chunks, clear)
+
+    def stretch(self, env: Any, state: Any, chunks: Any, clear: Any):
+        """`Loop.interval` in this seed mode."""
+        axis = None if self.seeds.mode == "loop" else AXIS
+        return self.loop.interval(env, state, chunks, clear, axis)
+
+    def learner(self, states: States, seed: int) -> Any:
+        """The state of one seed without its replay."""
+        if self.seeds.mode == "loop":
+            return states[seed].replace(buffer=None)
+        return self.seeds.pick(states.replace(buffer=None), seed)
+
+    def calm(self, states: States) -> States:
+        """The states after the host has looked at what raised an alarm."""
+        one = lambda state: state.replace(guard=guard.calm(state.guard))
+        return [*map(one, states)] if self.seeds.mode == "loop" else one(states)
 
     def fit(self, states: States, due: Sequence[bool]):
         """Call the agent's `fit` for the seeds that are due."""

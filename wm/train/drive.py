@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from wm.errors import RunError
 from wm.train.schedule import Schedule
 
 Report = dict[str, np.ndarray]
 """Counters and averages, `[S]` each; see `loop.report`."""
 
-COUNTERS = ("chunks", "fits", "reanalyses", "since_chunks")
+COUNTERS = ("chunks", "fits", "reanalyses", "since_chunks", "alarm")
 """Entries of a report that rows do not show."""
 
 
@@ -37,6 +38,7 @@ class Runner(Protocol):
     ) -> tuple[Any, Report]: ...
     def fit(self, states: Any, due: Sequence[bool]) -> tuple[Any, Report]: ...
     def reanalyse(self, states: Any, due: Sequence[bool]) -> tuple[Any, Report]: ...
+    def calm(self, states: Any) -> Any: ...
 
 
 @dataclasses.dataclass
@@ -55,7 +57,12 @@ class Events:
     progress: Callable[[Report], None] = lambda report: None
     evaluate: Callable[[Any, Report], None] | None = None
     save: Callable[[Any, Report, Marks], None] | None = None
+    due: Callable[[], bool] = lambda: False
+    """Whether to save now, whatever the step."""
     stop: Callable[[], bool] = lambda: False
+    alarm: Callable[[Any, Report, Marks], tuple[Any, bool]] | None = None
+    """Look at updates that are not finite: the states to go on with, and whether they
+    are earlier ones; without it such updates are skipped, or end the run."""
 
 
 def drive(runner: Runner, states: Any, events: Events, marks: Marks | None = None):
@@ -75,13 +82,7 @@ def drive(runner: Runner, states: Any, events: Events, marks: Marks | None = Non
     """
     loop, schedule = runner.loop, runner.loop.schedule
     marks = marks or Marks()
-    zeros = [0] * runner.seeds.count
-    states, report = runner.interval(states, zeros, zeros)
-    if not report["step"].any():
-        chunks = [loop.prefill_chunks] * runner.seeds.count
-        states = runner.prefill(states, chunks)
-        states, report = runner.interval(states, zeros, zeros)
-    logged = report["since_chunks"] >= log_chunks(loop)
+    states, report, logged = begin(runner, states)
     while True:
         events.progress(report)
         done = bool((report["step"] >= schedule.total).all())
@@ -91,9 +92,40 @@ def drive(runner: Runner, states: Any, events: Events, marks: Marks | None = Non
         states, report = occasional(runner, states, report, events)
         chunks = plan(report, logged, loop, marks, events)
         states, report = runner.interval(states, chunks, logged.astype(int).tolist())
+        if report["alarm"].any():
+            states, earlier = alarmed(runner, states, report, events, marks)
+            if earlier:
+                states, report, logged = begin(runner, states)
+                continue
         due = due_rows(report, loop, together=runner.seeds.mode != "loop")
         events.rows(rows_of(report, due))
         logged = due
+
+
+def begin(runner: Runner, states: Any) -> tuple[Any, Report, np.ndarray]:
+    """States that may be fresh, after their prefill; their report, and whose newest row
+    was logged."""
+    zeros = [0] * runner.seeds.count
+    states, report = runner.interval(states, zeros, zeros)
+    if not report["step"].any():
+        chunks = [runner.loop.prefill_chunks] * runner.seeds.count
+        states = runner.prefill(states, chunks)
+        states, report = runner.interval(states, zeros, zeros)
+    return states, report, report["since_chunks"] >= log_chunks(runner.loop)
+
+
+def alarmed(runner, states, report: Report, events: Events, marks: Marks):
+    """What to go on with after updates that were not finite, and whether it is earlier.
+
+    Raises:
+      RunError: the run does not go on.
+    """
+    if events.alarm is not None:
+        return events.alarm(states, report, marks)
+    if runner.loop.schedule.nonfinite != "skip":
+        step = int(report["step"][report["alarm"]].min())
+        raise RunError(f"an update at step {step:,} is not finite")
+    return runner.calm(states), False
 
 
 def between(runner, states, report: Report, events: Events, marks: Marks, done: bool):
@@ -109,7 +141,7 @@ def between(runner, states, report: Report, events: Events, marks: Marks, done: 
     stop = events.stop()
     if events.save and (
         reached(step, marks.saved, schedule.save_steps)
-        or ((done or stop) and step > marks.saved)
+        or ((done or stop or events.due()) and step > marks.saved)
     ):
         marks.saved = step
         events.save(states, report, marks)

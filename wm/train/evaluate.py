@@ -183,3 +183,14 @@ def evaluate_host(
     played = played[:num_episodes]
     returns = np.array([score for score, _ in played], np.float32)
     return Scores(returns, np.array([steps for _, steps in played], np.int32))
+
+
+def score_rows(scores: Any, numbers: list[int], steps: list[int]) -> list[dict]:
+    """Rows of scores.jsonl."""
+    return [
+        {"step": step, "seed": number, "return": float(value), "length": int(length)}
+        for number, step, returns, lengths in zip(
+            numbers, steps, scores.returns, scores.lengths, strict=True
+        )
+        for value, length in zip(returns, lengths, strict=True)
+    ]

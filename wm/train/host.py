@@ -21,14 +21,17 @@ import numpy as np
 from wm.data.host_replay import HostReplay
 from wm.envs import statistics
 from wm.errors import UserError
-from wm.train import evaluate
+from wm.train import evaluate, guard
 from wm.train.drive import Events, drive
 from wm.train.host_env import host_envs, timestep_of
 from wm.train.host_state import HostState, restarted, resumed, saved_env
-from wm.train.loop import Loop, TrainState, as_float, cleared, loop_of, report
+from wm.train.loop import Loop, TrainState, cleared, loop_of, report
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, own
 from wm.types import Key, Step, TimeStep, Tree
+
+APART = ("timestep", "carry", "stats", "key")
+"""What an update with replay on the host neither needs nor moves to the device."""
 
 
 class HostRunner:
@@ -84,7 +87,7 @@ class HostRunner:
         self._said = seeds.announced("label", lambda s, newest: agent.label(s, newest))
         self._cleared = jax.jit(cleared, donate_argnums=0)
         self._report = jax.jit(report)
-        self._update = seeds.announced("train", self._updated, (0, 1))
+        self._update = seeds.announced("train", loop.update, 0)
         none: Any = None  # these functions ignore the environment
         self._fit = seeds.announced("fit", lambda s: loop.fit(none, s), 0)
         reanalyse = lambda s: loop.reanalyse(none, s)
@@ -92,18 +95,19 @@ class HostRunner:
 
     def shapes(self) -> Any:
         """Shapes of one seed's saved state."""
-        build = lambda key, timestep: self._begin(key, timestep)[0]
-        shapes = jax.eval_shape(build, jax.random.key(0), self._first[0])
+        build = lambda timestep, key: self._begin(timestep, key)[0]
+        shapes = jax.eval_shape(build, self._first[0], jax.random.key(0))
         if not self.on_host:
             return shapes
         return shapes.replace(buffer=self.loop.buffer.state(self._replay()))
 
     def init(self) -> list[HostState]:
         """Every seed before its first action."""
-        begin = jax.jit(lambda key, timestep: self._begin(key, timestep)[0])
+        begin = jax.jit(lambda timestep, *given: self._begin(timestep, *given)[0])
+        replay = lambda: self._replay() if self.on_host else None
         return [
-            HostState(begin(key, first), self._replay() if self.on_host else None)
-            for key, first in zip(self.seeds.keys, self._first, strict=True)
+            HostState(begin(first, *self.seeds.given(i)), replay())
+            for i, first in enumerate(self._first)
         ]
 
     def restore(
@@ -142,6 +146,16 @@ class HostRunner:
             return state.train
         return state.train.replace(buffer=self.loop.buffer.state(state.replay))
 
+    def learner(self, states: list[HostState], seed: int) -> Any:
+        """The state of one seed without its replay."""
+        return states[seed].train.replace(buffer=None)
+
+    def calm(self, states: list[HostState]) -> list[HostState]:
+        """The states after the host has looked at what raised an alarm."""
+        for state in states:
+            state.train = state.train.replace(guard=guard.calm(state.train.guard))
+        return states
+
     def prefill(self, states, chunks: Sequence[int]):
         """Collect without learning."""
         for index, count in enumerate(chunks):
@@ -158,6 +172,8 @@ class HostRunner:
             state = states[index]
             state.train = self._cleared(state.train, np.int32(fresh))
             for _ in range(count):
+                if state.train.guard.alarm:
+                    break
                 self._chunk(state, index)
             if int(state.train.step) >= self.loop.schedule.total:
                 self._pay_last(state)
@@ -192,32 +208,31 @@ class HostRunner:
         inside["evaluate"] = inside.get("evaluate", 0.0) + time.perf_counter() - start
         return evaluate.Scores(*(np.stack(x) for x in zip(*found, strict=True)))
 
-    def _begin(self, key: Key, timestep: TimeStep) -> tuple[TrainState, Tree]:
+    def _begin(self, timestep: TimeStep, key: Key, *row) -> tuple[TrainState, Tree]:
         """As `Loop.init`, with a time step that has arrived."""
         loop = self.loop
         key_agent, _, key = jax.random.split(key, 3)
-        agent = loop.agent.init(key_agent)
+        agent = loop.agent.init(key_agent, *row)
         if self.on_host:
-            buffer, sums = (), self._empty_sums(agent)
+            buffer, blank = (), self._blank(agent)
         else:
             buffer = loop.buffer.init(loop.example(agent, timestep))
-            sums = loop.empty_sums(agent, buffer)
-        return loop.begin(agent, (), timestep, buffer, sums, key), None
+            blank = loop.blank(agent, buffer)
+        return loop.begin(agent, (), timestep, buffer, blank, key), None
 
     def _replay(self) -> Any:
         agent = jax.eval_shape(self.loop.agent.init, jax.random.key(0))
         return self.loop.buffer.init(self.loop.example(agent, self._first[0]))
 
-    def _empty_sums(self, agent: Tree) -> dict[str, jax.Array]:
+    def _blank(self, agent: Tree) -> tuple[dict[str, jax.Array], Tree]:
         if not self.loop.chunk[1]:
-            return {}
-        replay, key = self._replay(), jax.random.key(0)
+            return {}, {}
+        replay = self._replay()
         batches = {
             name: jax.eval_shape(lambda x: x, self._sampled(replay, N, L))
             for name, (N, L) in self.loop.update_batches().items()
         }
-        metrics = jax.eval_shape(self.loop.agent.update, agent, key, batches)[2]
-        return {name: jnp.zeros((), jnp.float32) for name in metrics}
+        return self.loop.zeros(agent, batches)
 
     def _sampled(self, replay: Any, N: int, L: int) -> Any:
         """A batch of the right shapes; drawn outside any trace."""
@@ -310,7 +325,8 @@ class HostRunner:
         if not self.on_host:
             state.train = self._learn(state.train, keys)
             return
-        train, buffer, owed = state.train, self.loop.buffer, []
+        whole, buffer, owed = state.train, self.loop.buffer, []
+        train = whole.replace(**dict.fromkeys(APART))
         for key in keys:
             key_update, key_samples = self._update_keys(key)
             batches = {}
@@ -318,20 +334,15 @@ class HostRunner:
                 key_sample = key_samples[name]
                 _, drawn = buffer.sample(state.replay, key_sample, N, L)
                 batches[name] = jax.device_put(drawn)
-            agent, sums, feedback = self._update(
-                train.agent, train.sums, key_update, batches
-            )
-            train = train.replace(agent=agent, sums=sums)
+            train, feedback = self._update(train, key_update, batches)
             said = [feedback[name] for name in sorted(feedback)]
             if self.overlap:
                 # The device is busy with this update: write what the one before said.
                 said, owed = owed, said
             self._write(state, said)
         self._write(state, owed)
-        count = len(keys)
-        state.train = train.replace(
-            updates=train.updates + count, since_updates=train.since_updates + count
-        )
+        kept = {name: getattr(whole, name) for name in APART}
+        state.train = train.replace(updates=train.updates + len(keys), **kept)
 
     def _write(self, state: HostState, feedback: list) -> None:
         for each in jax.device_get(feedback):
@@ -340,11 +351,6 @@ class HostRunner:
     def _learned(self, state: TrainState, keys) -> TrainState:
         learn = lambda state, key: (self.loop.learn(state, key), None)
         return jax.lax.scan(learn, state, jnp.stack(keys))[0]
-
-    def _updated(self, agent: Tree, sums, key: Key, batches):
-        agent, feedback, metrics = self.loop.agent.update(agent, key, batches)
-        metrics = as_float(metrics)
-        return agent, {name: sums[name] + metrics[name] for name in sums}, feedback
 
     def _some(self, states, due: Sequence[bool], fn: Callable):
         """Run `fn` for the seeds that are due.

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from wm.errors import UserError
-from wm.train.checkpoint import is_key, plain
+from wm.train.leaves import is_key, plain
 from wm.train.loop import batched
 from wm.types import EnvSpec, Key, TimeStep
 
@@ -84,6 +84,13 @@ def host_envs(env: Any, numbers: Sequence[int]) -> list[Any]:
             "pass a list, or a function of the seed"
         )
     return envs
+
+
+def is_host(env: Any) -> bool:
+    """Whether `env` is a HostEnv, several of them, or a function that makes them."""
+    if isinstance(env, list | tuple):
+        return True
+    return hasattr(env, "num_envs") or not hasattr(env, "spec")
 
 
 def like(leaf: jax.Array, values: np.ndarray) -> jax.Array:

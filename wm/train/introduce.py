@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
-from wm.train import memory
+from wm.train import log, memory
+from wm.train.population import Population
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, cores
+from wm.train.tally import params_of
 from wm.types import ArraySpec, EnvSpec
 
 SHARED = {"loop": "one after another", "vmap": "at once", "shard": "over {} devices"}
@@ -49,7 +52,7 @@ def acted(action: ArraySpec) -> str:
 
 def agent(name: str, preset: str, shapes: Any, seeds: Seeds) -> str:
     """`dreamer_v3 (demo): 0.20 M parameters × 4 seeds, at once`."""
-    params = getattr(shapes.agent, "params", None)
+    params = params_of(shapes.agent)
     count = sum(x.size for x in jax.tree.leaves(params))
     size = f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}" if count else "no"
     size += " parameters"
@@ -69,11 +72,40 @@ def schedule(plan: Schedule, steps: int, updates: int) -> str:
 
 
 def occupied(need: memory.Need, plan: Schedule) -> str:
-    """`replay 41 MB, learner 14 MB, of 23.1 GB free`."""
+    """`replay 41 MB, learner 14 MB (params 4 MB, optimizer 8 MB), of 23.1 GB free`."""
     size, kept, total = memory.megabytes, plan.replay, plan.total
     newest = f" (the newest {kept:,} of {total:,} steps)" if kept < total else ""
+    tree = f", search tree {size(need.tree)}" if need.tree else ""
     free = f", of {size(need.free)} free" if need.free else ""
-    return f"replay {size(need.replay)}{newest}, learner {size(need.learner)}{free}"
+    inside = {"params": need.params, "optimizer": need.optimizer}
+    parts = ", ".join(f"{name} {size(x)}" for name, x in inside.items() if x)
+    learner = f"learner {size(need.learner)}" + (f" ({parts})" if parts else "")
+    return f"replay {size(need.replay)}{newest}, {learner}{tree}{free}"
+
+
+def estimate(steps: int, seconds: float, left: int) -> str:
+    """`about 2:10 left, as measured over 512 steps`."""
+    whole = log.clock(seconds * left / max(steps, 1))
+    return f"about {whole} left, as measured over {counted(steps, 'step')}"
+
+
+def members(agent: Any, scores: np.ndarray) -> list[str]:
+    """A line per combination of hyperparameters; none where there are none.
+
+    Args:
+      agent: a `Population` or any other.
+      scores: f32 `[rows, episodes]`.
+    """
+    if not isinstance(agent, Population):
+        return []
+    lines = []
+    means = scores.mean(1)
+    for one in list({tuple(x.items()): x for x in agent.members}.values()):
+        rows = [i for i, x in enumerate(agent.members) if x == one]
+        name = ", ".join(f"{name} {value:g}" for name, value in one.items())
+        spread = f" ± {means[rows].std():.2f}" if len(rows) > 1 else ""
+        lines.append(f"  {name}: {means[rows].mean():.2f}{spread}")
+    return lines
 
 
 def counted(count: int, noun: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -41,9 +42,11 @@ def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
+            size = os.fstat(handle).st_size
             written = os.write(handle, data)
             if written < len(data):
-                raise OSError(28, "no space left on device")
+                os.ftruncate(handle, size)
+                raise OSError(errno.ENOSPC, "no space left on device")
         finally:
             os.close(handle)
     except OSError as error:
@@ -93,6 +96,34 @@ def torn(path: Path) -> bool:
     """Whether the last line has no end: the next row would join it."""
     data = path.read_bytes() if path.is_file() else b""
     return bool(data) and not data.endswith(b"\n")
+
+
+class Book:
+    """A file of rows that outlives a full disk: rows wait until there is room."""
+
+    def __init__(self, path: Path, warn: Callable[[str], None]):
+        """Of the file at `path`; `warn` gets a line when rows begin to wait."""
+        self.path, self._warn = path, warn
+        self.waiting: list[Mapping[str, Any]] = []
+        self.problem = ""
+        """Why rows wait."""
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append rows, those that wait first."""
+        self.waiting += rows
+        self.flush()
+
+    def flush(self) -> bool:
+        """Try to write what waits; whether nothing does any more."""
+        try:
+            append(self.path, self.waiting)
+        except RunError as error:
+            if not self.problem:
+                self._warn(f"{error}; rows wait for room")
+            self.problem = str(error)
+            return False
+        self.waiting, self.problem = [], ""
+        return True
 
 
 class Clock:
@@ -221,7 +252,7 @@ class Display:
                 )
                 parts.append(f"seeds {each}")
         if speed > 0:
-            left = (self.total - step) * len(steps) / speed
+            left = max(self.total - step, 0) * len(steps) / speed
             parts.append(f"left {clock(left)}")
         return "  " + "   ".join(parts)
 

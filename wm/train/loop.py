@@ -17,18 +17,14 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from wm.data.host_replay import HostReplay
-from wm.data.replay import Replay
 from wm.envs import statistics
 from wm.envs.batched import Batched, batch
-from wm.errors import UserError
 from wm.nodes import Node
+from wm.train import guard as guard_lib
+from wm.train.buffers import RESERVED, default_buffer
+from wm.train.guard import Guard
 from wm.train.schedule import Schedule
 from wm.types import Key, Metrics, Step, TimeStep, Tree
-
-RESERVED = ("label", "reanalyse")
-"""Batches that are not for `update`: the window of `label` (B, W), and what
-`reanalyse` gets."""
 
 
 class TrainState(Node):
@@ -58,7 +54,13 @@ class TrainState(Node):
     since_chunks: jax.Array
     """i32, chunks since the last row."""
     since_updates: jax.Array
-    """i32, updates since the last row."""
+    """i32, updates since the last row, dropped ones aside."""
+    guard: Guard
+    """Of updates that are not finite."""
+
+    def learner(self) -> TrainState:
+        """All but what is large and saved otherwise, or not at all."""
+        return self.replace(buffer=None, guard=self.guard.replace(batch=None))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,21 +102,22 @@ class Loop:
         batches = self.agent.batches(self.schedule)
         return {name: batches[name] for name in sorted(batches) if name not in RESERVED}
 
-    def init(self, env: Batched, key: Key) -> TrainState:
-        """The state before the first action."""
+    def init(self, env: Batched, key: Key, *row: Tree) -> TrainState:
+        """The state before the first action; `row`: hyperparameters, if there are."""
         key_agent, key_env, key = jax.random.split(key, 3)
-        agent = self.agent.init(key_agent)
+        agent = self.agent.init(key_agent, *row)
         env_state, timestep = env.reset(key_env, self.schedule.envs)
         buffer = self.buffer.init(self.example(agent, timestep))
-        sums = self.empty_sums(agent, buffer)
-        return self.begin(agent, env_state, timestep, buffer, sums, key)
+        blank = self.blank(agent, buffer)
+        return self.begin(agent, env_state, timestep, buffer, blank, key)
 
-    def begin(self, agent, env_state, timestep, buffer, sums, key: Key) -> TrainState:
-        """The state of these parts, before the first action."""
+    def begin(self, agent, env_state, timestep, buffer, blank, key: Key) -> TrainState:
+        """The state of these parts, before the first action; `blank` as of `blank`."""
+        sums, batch = blank
         B = timestep.reward.shape[0]
         carry = self.agent.start(self.agent.actor(agent), B)
         zero = jnp.zeros((), jnp.int32)
-        return TrainState(
+        state = TrainState(
             agent=agent,
             env=env_state,
             timestep=timestep,
@@ -130,7 +133,11 @@ class Loop:
             reanalyses=zero,
             since_chunks=zero,
             since_updates=zero,
+            guard=guard_lib.empty(key, batch),
         )
+        # A restored state knows no weak types, and a program for other types is another
+        # program: it may round differently.
+        return jax.tree.map(strong, state)
 
     def prefill(self, env: Batched, state: TrainState, chunks: jax.Array) -> TrainState:
         """Collect `chunks` without learning, in mode `prefill`."""
@@ -143,22 +150,35 @@ class Loop:
         return jax.lax.fori_loop(0, chunks, body, state)
 
     def interval(
-        self, env: Batched, state: TrainState, chunks: jax.Array, clear: jax.Array
+        self,
+        env: Batched,
+        state: TrainState,
+        chunks: jax.Array,
+        clear: jax.Array,
+        axis: str | None = None,
     ) -> tuple[TrainState, Metrics]:
-        """Run `chunks` chunks.
+        """Run `chunks` chunks; fewer where the host has to look at an update.
 
         Args:
           env: batched environment.
           state: donated.
           chunks: i32; 0 is allowed.
           clear: i32, 1 where the last row was logged: averages start afresh.
+          axis: name of the `vmap` over seeds that this runs in; all of them stop when
+            one has to, or every one's whole state would be chosen in every chunk.
 
         Returns:
           The state, and `report(state)`.
         """
-        state = cleared(state, clear)
-        body = lambda _, state: self.one_chunk(env, state)
-        state = jax.lax.fori_loop(0, chunks, body, state)
+
+        def going(loop):
+            alarm = loop[1].guard.alarm.astype(jnp.int32)
+            alarm = alarm if axis is None else jax.lax.pmax(alarm, axis)
+            return (loop[0] < chunks) & (alarm == 0)
+
+        body = lambda loop: (loop[0] + 1, self.one_chunk(env, loop[1]))
+        first = (jnp.zeros((), jnp.int32), cleared(state, clear))
+        state = jax.lax.while_loop(going, body, first)[1]
         return state, report(state)
 
     def one_chunk(self, env: Batched, state: TrainState) -> TrainState:
@@ -234,25 +254,36 @@ class Loop:
 
     def learn(self, state: TrainState, key: Key) -> TrainState:
         """One update: sample, update, write back."""
-        agent, buffer, metrics = self._update(state.agent, state.buffer, key)
-        sums = {name: state.sums[name] + metrics[name] for name in state.sums}
-        return state.replace(
-            agent=agent,
-            buffer=buffer,
-            sums=sums,
-            updates=state.updates + 1,
-            since_updates=state.since_updates + 1,
-        )
-
-    def _update(self, agent: Tree, buffer: Tree, key: Key):
         key_update, keys = self.update_keys(key)
+        buffer, batches = self.draw(state.buffer, keys)
+        state = state.replace(updates=state.updates + 1)
+        state, feedback = self.update(state, key_update, batches)
+        for name in sorted(feedback):
+            buffer = self.buffer.write(buffer, feedback[name])
+        return state.replace(buffer=buffer)
+
+    def update(self, state: TrainState, key: Key, batches: dict[str, Any]):
+        """One update of the agent, unless it is not finite: (state, feedback)."""
+
+        def update():
+            agent, feedback, metrics = self.agent.update(state.agent, key, batches)
+            return agent, feedback, as_float(metrics)
+
+        policy = self.schedule.nonfinite
+        guard, agent, feedback, metrics, drop = guard_lib.guarded(
+            state.guard, policy, key, batches, state.agent, update
+        )
+        made = state.since_updates + ~drop
+        sums = {name: state.sums[name] + metrics[name] for name in state.sums}
+        state = state.replace(agent=agent, guard=guard, sums=sums, since_updates=made)
+        return state, feedback
+
+    def draw(self, buffer: Tree, keys: dict[str, Key]) -> tuple[Tree, dict[str, Any]]:
+        """The batches of an update."""
         batches = {}
         for name, (N, L) in self.update_batches().items():
             buffer, batches[name] = self.buffer.sample(buffer, keys[name], N, L)
-        agent, feedback, metrics = self.agent.update(agent, key_update, batches)
-        for name in sorted(feedback):
-            buffer = self.buffer.write(buffer, feedback[name])
-        return agent, buffer, as_float(metrics)
+        return buffer, batches
 
     def example(self, agent: Tree, timestep: TimeStep) -> Step:
         """Shapes of the first stored step, `[B, …]`, without computing it."""
@@ -266,20 +297,32 @@ class Loop:
 
         return cast(Step, jax.eval_shape(first, agent, timestep))
 
-    def empty_sums(self, agent: Tree, buffer: Tree) -> Metrics:
-        """Zeros for every metric that `update` returns."""
+    def blank(self, agent: Tree, buffer: Tree) -> tuple[Metrics, Tree]:
+        """Zeros for every metric that `update` returns, and shapes of its batches."""
         if not self.chunk[1]:
-            return {}
-        shapes = jax.eval_shape(self._update, agent, buffer, jax.random.key(0))[2]
-        return {name: jnp.zeros(x.shape, jnp.float32) for name, x in shapes.items()}
+            return {}, {}
+        keys = self.update_keys(jax.random.key(0))[1]
+        return self.zeros(agent, jax.eval_shape(self.draw, buffer, keys)[1])
+
+    def zeros(self, agent: Tree, batches: dict[str, Any]) -> tuple[Metrics, Tree]:
+        """As `blank`, for batches of these shapes."""
+        metrics = jax.eval_shape(self.agent.update, agent, jax.random.key(0), batches)[
+            2
+        ]
+        return {name: jnp.zeros((), jnp.float32) for name in metrics}, batches
 
     def fit(self, env: Batched, state: TrainState) -> tuple[TrainState, Metrics]:
         """Let the agent learn from everything collected so far."""
         key, key_fit = jax.random.split(state.key)
         dataset = self.buffer.dataset(state.buffer)
         agent, metrics = self.agent.fit(state.agent, key_fit, dataset)
-        state = state.replace(agent=agent, key=key, fits=state.fits + 1)
-        return state, as_float(metrics)
+        metrics, guard = as_float(metrics), state.guard
+        bad = ~guard_lib.finite(state.agent, agent, metrics)
+        policy = self.schedule.nonfinite
+        guard = guard_lib.after(guard, policy, bad, key_fit, guard.batch)
+        agent = guard_lib.kept(bad, state.agent, agent)
+        state = state.replace(agent=agent, guard=guard, key=key, fits=state.fits + 1)
+        return state, metrics
 
     def reanalyse(self, env: Batched, state: TrainState) -> tuple[TrainState, Metrics]:
         """Refresh stored targets of one batch."""
@@ -297,31 +340,15 @@ def loop_of(agent: Any, schedule: Schedule, buffer: Any = None) -> Loop:
     return Loop(agent, buffer or default_buffer(agent, schedule), schedule)
 
 
-def default_buffer(agent: Any, schedule: Schedule) -> Any:
-    """`agent.buffer(schedule)` where there is one, else uniform replay.
-
-    Raises:
-      UserError: the agent's own buffer has no form in host memory.
-    """
-    host = schedule.replay_tier == "host"
-    if hasattr(agent, "buffer"):
-        buffer = agent.buffer(schedule)
-        if not host or isinstance(buffer, HostReplay):
-            return buffer
-        if isinstance(buffer, Replay):
-            return HostReplay(buffer.capacity, buffer.length, buffer.newest_first)
-        raise UserError(
-            "--train.replay_tier host: this agent's buffer is on the device"
-        )
-    batches = agent.batches(schedule)
-    lengths = [L for name, (_, L) in batches.items() if name not in RESERVED]
-    length = max(lengths, default=1)
-    return (HostReplay if host else Replay)(capacity=schedule.replay, length=length)
-
-
 def batched(env: Any) -> Batched:
     """`env` as a batch with its default autoreset; a batch stays as it is."""
     return env if isinstance(env, Batched) else batch(env)
+
+
+def strong(leaf: jax.Array) -> jax.Array:
+    """The same array, its type as if it had been asked for."""
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return leaf if is_key else leaf.astype(leaf.dtype)
 
 
 def as_float(metrics: Metrics) -> Metrics:
@@ -356,6 +383,8 @@ def report(state: TrainState) -> Metrics:
         "fits": state.fits,
         "reanalyses": state.reanalyses,
         "since_chunks": state.since_chunks,
+        "skipped": state.guard.skipped,
+        "alarm": state.guard.alarm,
         **statistics.summary(state.stats),
         **{name: total / count for name, total in state.sums.items()},
     }

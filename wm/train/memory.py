@@ -13,14 +13,21 @@ from wm.types import Tree
 
 
 class Need(NamedTuple):
-    """Bytes over all seeds."""
+    """Bytes over all seeds of a device."""
 
     replay: int
     learner: int
+    """Parameters, optimizer and everything else that is neither replay nor tree."""
     free: int | None
     """Of the device (or the machine, on CPU); None where it cannot be known."""
     host_free: int | None = None
     """Of the machine, where replay lives there and not on the device."""
+    params: int = 0
+    """Part of `learner`; slow copies are not counted here."""
+    optimizer: int = 0
+    """Part of `learner`."""
+    tree: int = 0
+    """Of a search: model states of all its nodes, for all rows that search at once."""
 
 
 def size_bytes(tree: Tree) -> int:
@@ -51,16 +58,24 @@ def check(need: Need, capacity: int) -> None:
     """Refuse what cannot fit, with a replay size that does.
 
     Raises:
-      RunError: replay and learner are larger than what is free.
+      RunError: replay, learner and tree are larger than what is free.
     """
     free, on_host = need.free, need.host_free is not None
     if on_host:
         free = need.host_free
         if jax.devices()[0].platform != "cpu":
-            need = need._replace(learner=0)
-    if free is None or need.replay + need.learner <= free:
+            need = need._replace(learner=0, tree=0)
+    fixed = need.learner + need.tree
+    if free is None or need.replay + fixed <= free:
         return
-    room = max(free - need.learner, 0) * 0.8
+    if need.tree > max(need.replay, need.learner):
+        raise RunError(
+            f"the search tree needs {megabytes(need.tree)} beside "
+            f"{megabytes(need.replay + need.learner)} for replay and learner, "
+            f"{megabytes(free)} are free. Use fewer --agent.search.simulations or "
+            "--train.envs"
+        )
+    room = max(free - fixed, 0) * 0.8
     fitting = int(capacity * room / max(need.replay, 1))
     remedy = "a smaller agent"
     if fitting:
@@ -70,7 +85,7 @@ def check(need: Need, capacity: int) -> None:
         remedy += "" if on_host else " or --train.replay_tier host"
     raise RunError(
         f"replay of {capacity:,} steps needs {megabytes(need.replay)} and the learner "
-        f"{megabytes(need.learner)}, {megabytes(free)} are free. Use {remedy}"
+        f"{megabytes(fixed)}, {megabytes(free)} are free. Use {remedy}"
     )
 
 
@@ -105,5 +120,7 @@ def _psutil_free() -> int | None:
 
 
 def megabytes(size: int) -> str:
-    """`41 MB`, `23.1 GB`."""
+    """`41 MB`, `23.1 GB`; `12 kB` of what is small."""
+    if size < 1e6:
+        return f"{size / 1e3:.0f} kB"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

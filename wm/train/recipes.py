@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from wm.errors import RunError
+from wm.train.population import Population
 
 EVALUATION_SEED = 1_000_003
 """Distance of the seeds of evaluation from those of training."""
@@ -65,6 +67,14 @@ def rebuild_agent(config: dict[str, Any], spec: Any) -> Any:
     Raises:
       RunError: its class is gone, or its settings are not those of this version.
     """
+    agent, hypers = _rebuilt(config, spec), config.get("hypers")
+    if not hypers:
+        return agent
+    combinations = math.prod(map(len, hypers.values()))
+    return Population(agent, hypers, config["seeds"] // combinations)
+
+
+def _rebuilt(config: dict[str, Any], spec: Any) -> Any:
     entry = config["agent"]
     try:
         cls = attribute(entry["target"])

@@ -14,8 +14,10 @@ import numpy as np
 
 from wm.errors import RunError, UserError
 from wm.train import evaluate, log, recipes, rundir
-from wm.train.checkpoint import Checkpoints, Damaged
+from wm.train.checkpoint import Checkpoints
 from wm.train.introduce import counted
+from wm.train.manifest import Damaged
+from wm.train.mishap import Evidence, evidence
 from wm.train.schedule import Schedule
 from wm.types import Step, Tree
 
@@ -101,6 +103,29 @@ class Run:
           RunError: nothing was saved, or nothing whole is left.
         """
         return self.learner(seed, step).agent
+
+    def check(self) -> Any:
+        """Repeat the stretch between the two newest checkpoints and compare it.
+
+        Returns:
+          `wm.train.recheck.Outcome`; prints nothing.
+
+        Raises:
+          RunError: nothing was saved, or the environment cannot save its state.
+        """
+        from wm.train.recheck import check
+
+        return check(self)
+
+    def evidence(self, folder: str | Path) -> Evidence:
+        """An update that was not finite, from its folder in `postmortem/`.
+
+        `agent.update(state, key, batch)` with what is returned makes it again.
+
+        Raises:
+          RunError: it cannot be read.
+        """
+        return evidence(Path(folder), self._shapes.agent, self._shapes.guard.batch)
 
     def starts(self, seed: int | None = None, rows: int = 16, frames: int = 64) -> Tree:
         """Model states seen while acting, `[N, …]`: where dreams may begin.
@@ -195,7 +220,7 @@ class Run:
         if step is not None and step not in self.saved():
             raise UserError(f"no checkpoint {step} in {self.path}: {self.saved()}")
         name = f"seed_{seed}_learner"
-        target = {name: self._shapes.replace(buffer=None)}
+        target = {name: self._shapes.learner()}
         try:
             warn = lambda line: print(f"wm: {line}", file=sys.stderr)
             if step is None:

@@ -12,7 +12,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,20 @@ from wm.train import checks, evaluate, introduce, log, memory, recipes, rundir
 from wm.train.checkpoint import Checkpoints
 from wm.train.device import DeviceRunner
 from wm.train.drive import Events, Interrupted, Marks, drive
+from wm.train.estimate import Measured
 from wm.train.host import HostRunner
-from wm.train.host_env import AsHost, host_envs
+from wm.train.host_env import AsHost, host_envs, is_host
 from wm.train.loop import Loop, loop_of
+from wm.train.mishap import Mishaps
+from wm.train.population import Population, member
 from wm.train.results import Run
+from wm.train.saving import Saver, joined, parts
 from wm.train.schedule import Schedule
 from wm.train.seeds import SeedMode, Seeds, seed_keys
+from wm.train.tally import told_apart
+
+ANEW = 0xFA11
+"""Folded into the key of a seed that is rolled back."""
 
 
 def train(
@@ -43,6 +51,7 @@ def train(
     out: str | Path | None = None,
     buffer: Any = None,
     seed_mode: SeedMode | None = None,
+    hypers: Mapping[str, Sequence[float]] | None = None,
     about: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -59,6 +68,8 @@ def train(
       out: run directory; a temporary one if None.
       buffer: in place of the agent's own.
       seed_mode: how seeds share the machine.
+      hypers: settings of the agent that differ between rows, `{name: values}`; every
+        combination gets `seeds` learners.
       about: for config.json: `system`, `env_options`, `preset`, `command`.
       quiet: print nothing.
 
@@ -75,6 +86,9 @@ def train(
     schedule = _schedule(agent, schedule, steps)
     checks.seeds(seed, seeds)
     checks.environment(env)
+    if hypers:
+        agent = Population(agent, hypers, seeds)
+        seeds = len(agent.members)
     if out is None:
         out = tempfile.mkdtemp(prefix="wm-")
     session = Session(
@@ -103,6 +117,9 @@ def load(path: str | Path, agent: Any = None, env: Any = None) -> Run:
 class Session:
     """One call of `train`: the run directory, the programs, the terminal."""
 
+    until: int | None = None
+    """Step at which to stop, as if asked to."""
+
     def __init__(
         self, agent, env, schedule, seeds, seed, out, buffer, seed_mode, about, quiet
     ):
@@ -116,7 +133,8 @@ class Session:
         self.display = log.Display(schedule.total, quiet=quiet)
         self.compiling = 0.0
         self.numbers = [seed + i for i in range(seeds)]
-        self.axis = Seeds(seed_keys(seed, seeds), seed_mode, self._compiled)
+        keys, rows = seed_keys(seed, seeds), getattr(agent, "rows", None)
+        self.axis = Seeds(keys, seed_mode, self._compiled, rows)
         loop = loop_of(agent, schedule, buffer)
         self.env = env
         self.runner = self._runner(loop, env)
@@ -127,19 +145,26 @@ class Session:
         on_host = schedule.replay_tier == "host"
         devices = 1 if self.axis.mesh is None else self.axis.mesh.size
         need = memory.need(self.shapes, seeds // devices, on_host)
+        self.need = need = told_apart(need, loop, self.shapes, self.axis)
         memory.check(need, schedule.replay)
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
         self.continued = rundir.prepare(out, self.config)
         self._introduce(need)
         self.checkpoints = Checkpoints(out / "checkpoints", schedule.keep_checkpoints)
         self.stop, self.written = False, 0
+        warn = lambda line: self.display.line(f"wm: {line}")
+        books = [
+            log.Book(out / f"{name}.jsonl", warn) for name in ("metrics", "scores")
+        ]
+        self.metrics, self.scores = books
 
     def _runner(self, loop: Loop, env: Any) -> Any:
         """On the device, unless environment or replay are not."""
         if not is_host(env) and self.schedule.replay_tier == "device":
             return DeviceRunner(loop, env, self.axis)
         if self.axis.mode != "loop":
-            self.axis = Seeds(self.axis.keys, "loop", self._compiled)
+            keys, rows = self.axis.keys, self.axis.rows
+            self.axis = Seeds(keys, "loop", self._compiled, rows)
         if is_host(env):
             envs = host_envs(env, self.numbers)
             self.env = envs[0]
@@ -161,18 +186,29 @@ class Session:
         states, marks = self._states()
         # Only now: a run that cannot be continued stays as it was.
         rundir.extend(self.out, self.schedule)
+        mishaps = Mishaps(
+            self.out, self.schedule.nonfinite, self.numbers, self.warn, self._back
+        )
         events = Events(
             rows=self._rows,
             progress=self._progress,
             evaluate=self._evaluate,
             save=self._save,
+            due=self.saver.due,
             stop=lambda: self.stop,
+            alarm=lambda *state: mishaps.handle(self.runner, *state),
         )
+        runner: Any = Measured(self.runner, self.display.say)
         begin = time.perf_counter()
         try:
             with self._signals():
-                drive(self.runner, states, events, marks)
+                try:
+                    drive(runner, states, events, marks)
+                finally:
+                    self.saver.settle()
+            self.saver.finish()
         except Interrupted as error:
+            self.saver.finish()
             raise Stopped(f"{error}; saved. The same command continues") from None
         finally:
             self.display.close()
@@ -180,43 +216,81 @@ class Session:
 
     def _states(self) -> tuple[Any, Marks]:
         """Restored states, or fresh ones in a fresh directory."""
-        targets = {
-            name: tree for i in self.numbers for name, tree in parts(self.shapes, i)
-        }
-        warn = lambda line: self.display.line(f"wm: {line}")
-        restored = self.checkpoints.restore(targets, warn)
-        metrics, scores = self.out / "metrics.jsonl", self.out / "scores.jsonl"
-        before = 0.0
-        if restored is None:
-            if log.read(scores):
+        loaded, before = self._load(), 0.0
+        if loaded is None:
+            # Its folder comes first: without it somebody removed what was saved.
+            kept = self.checkpoints.path.is_dir()
+            if log.read(self.scores.path) and not kept:
                 raise RunError(
                     f"{self.out} has scores but no checkpoint, so it cannot be "
                     "continued. Choose another --out"
                 )
             if self.continued:
                 self.display.say("restarted", "from step 0: there is no checkpoint yet")
-            for file in (metrics, scores):
-                log.cut(file, {})
+            for book in (self.metrics, self.scores):
+                log.cut(book.path, {})
             states, marks = self.runner.init(), Marks()
         else:
-            trees = [joined(self.shapes, restored.items, i) for i in self.numbers]
-            steps = {i: int(t.step) for i, t in zip(self.numbers, trees, strict=True)}
-            log.cut(metrics, steps, restored.notes["rows"])
-            log.cut(scores, steps)
-            walls = [row.get("time/wall_s") or 0.0 for row in log.read(metrics)]
+            trees, notes = loaded
+            least = min(int(tree.step) for tree in trees)
+            walls = [r.get("time/wall_s") or 0.0 for r in log.read(self.metrics.path)]
             before = max(walls, default=0.0)
-            states = self.runner.restore(trees, restored.notes)
-            marks = Marks(**restored.notes["marks"])
+            states = self.runner.restore(trees, notes)
+            marks = Marks(**notes["marks"])
             anew = "; environments begin new episodes" if self.runner.anew else ""
-            begun = f"from step {min(steps.values()):,}{anew}"
-            if min(steps.values()) >= self.schedule.total:
-                begun = f"at step {min(steps.values()):,}: nothing is left to train"
+            begun = f"from step {least:,}{anew}"
+            if least >= self.schedule.total:
+                begun = f"at step {least:,}: nothing is left to train"
             self.display.say("continued", begun)
-        self.written = len(log.read(metrics))
         imagined = getattr(self.agent, "imagined_per_update", None)
         per_update = imagined(self.schedule) if imagined else None
         self.clock = log.Clock(self.axis.inside, per_update, before)
+        books = (self.metrics, self.scores)
+        self.saver = Saver(
+            self.checkpoints, self.schedule, self.display, self.clock, books
+        )
+        if loaded is not None:
+            self._say_anew(trees)
         return states, marks
+
+    def _load(self) -> tuple[list[Any], dict[str, Any]] | None:
+        """The newest whole checkpoint, a tree per seed; rows beyond it are cut."""
+        targets = {
+            name: tree for i in self.numbers for name, tree in parts(self.shapes, i)
+        }
+        restored = self.checkpoints.restore(targets, self.warn)
+        if restored is None:
+            return None
+        trees = [joined(self.shapes, restored.items, i) for i in self.numbers]
+        steps = {i: int(t.step) for i, t in zip(self.numbers, trees, strict=True)}
+        log.cut(self.metrics.path, steps, restored.notes["rows"])
+        log.cut(self.scores.path, steps)
+        self.written = len(log.read(self.metrics.path))
+        return trees, restored.notes
+
+    def _back(self, seeds: list[int], number: int) -> tuple[Any, Marks] | None:
+        """The last checkpoint again, these seeds with other keys."""
+        self.saver.settle()
+        loaded = self._load()
+        if loaded is None:
+            return None
+        trees, notes = loaded
+        for i in seeds:
+            key = jax.random.fold_in(trees[i].key, ANEW + number)
+            trees[i] = trees[i].replace(key=key)
+        self.clock.last.clear()
+        self._say_anew(trees)
+        return self.runner.restore(trees, notes), Marks(**notes["marks"])
+
+    def _say_anew(self, trees: list[Any]) -> None:
+        """A row per seed where environments could not be restored."""
+        if self.runner.anew:
+            rows = [{"step": int(t.step), "seed": i} for i, t in enumerate(trees)]
+            self._rows([row | {"episode/restarted": 1.0} for row in rows])
+
+    def warn(self, line: str) -> None:
+        """A line of its own on the terminal."""
+        self.display.line(f"wm: {line}")
 
     def _rows(self, rows: list[dict]) -> None:
         repeat = self.env.spec.action_repeat
@@ -227,9 +301,11 @@ class Session:
                 "seed": self.numbers[row["seed"]],
                 "frames": row["step"] * repeat,
             } | {k: v for k, v in row.items() if k not in ("step", "seed")}
+            row |= member(self.agent, row["seed"] - self.numbers[0])
             stamped.append(self.clock.stamp(row))
             stamped[-1]["time/compile_s"] = self.compiling
-        log.append(self.out / "metrics.jsonl", stamped)
+        self.saver.settle()
+        self.metrics.add(stamped)
         self.written += len(stamped)
         self.display.rows(stamped)
 
@@ -239,22 +315,26 @@ class Session:
             if number not in self.clock.last:
                 self.clock.begin(number, steps[i], int(report["updates"][i]))
         self.display.progress(steps)
+        if self.until is not None and min(steps) >= self.until:
+            self.stop = True
 
     def _evaluate(self, states: Any, report: dict[str, np.ndarray]) -> None:
         scores = self.runner.evaluate(states, self.schedule.eval_episodes)
-        rows = score_rows(scores, self.numbers, report["step"].tolist())
-        log.append(self.out / "scores.jsonl", rows)
+        rows = evaluate.score_rows(scores, self.numbers, report["step"].tolist())
+        self.saver.settle()
+        self.scores.add(rows)
         if (report["step"] < self.schedule.total).any():
             means = " ".join(f"{x:.2f}" for x in scores.returns.mean(1)[:8])
             step = int(report["step"].min())
             self.display.say("evaluated", f"{means} at step {step:,}")
 
     def _save(self, states: Any, report: dict[str, np.ndarray], marks: Marks) -> None:
-        begin = time.perf_counter()
         notes = {
             "marks": dataclasses.asdict(marks),
             "step": report["step"].tolist(),
             "rows": self.written,
+            "total": self.schedule.total,
+            "mode": self.axis.mode,
             **self.runner.notes(),
         }
         items = (
@@ -262,8 +342,7 @@ class Session:
             for i, number in enumerate(self.numbers)
             for item in parts(self.runner.saved(states, i), number)
         )
-        self.checkpoints.save(int(report["step"].min()), items, notes)
-        self.clock.add("save", time.perf_counter() - begin)
+        self.saver.save(int(report["step"].min()), items, notes)
 
     def _compiled(self, name: str, seconds: float) -> None:
         self.display.say("compile", f"{name} {seconds:.1f} s")
@@ -288,6 +367,8 @@ class Session:
             f"{introduce.counted(scores.shape[0], 'seed')} × "
             f"{introduce.counted(scores.shape[1], 'episode')}{known}."
         )
+        for line in introduce.members(self.agent, scores):
+            self.display.line(line)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -310,38 +391,6 @@ class Session:
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
-
-
-def parts(state: Any, seed: int) -> list[tuple[str, Any]]:
-    """The items that a seed's state is saved as."""
-    return [
-        (f"seed_{seed}_learner", state.replace(buffer=None)),
-        (f"seed_{seed}_replay", state.buffer),
-    ]
-
-
-def joined(shapes: Any, items: dict[str, Any], seed: int) -> Any:
-    """The inverse of `parts`."""
-    learner, replay = (items[name] for name, _ in parts(shapes, seed))
-    return learner.replace(buffer=replay)
-
-
-def score_rows(scores: Any, numbers: list[int], steps: list[int]) -> list[dict]:
-    """Rows of scores.jsonl."""
-    return [
-        {"step": step, "seed": number, "return": float(value), "length": int(length)}
-        for number, step, returns, lengths in zip(
-            numbers, steps, scores.returns, scores.lengths, strict=True
-        )
-        for value, length in zip(returns, lengths, strict=True)
-    ]
-
-
-def is_host(env: Any) -> bool:
-    """Whether `env` is a HostEnv, several of them, or a function that makes them."""
-    if isinstance(env, list | tuple):
-        return True
-    return hasattr(env, "num_envs") or not hasattr(env, "spec")
 
 
 def _schedule(agent: Any, schedule: Schedule | None, steps: int | None) -> Schedule:

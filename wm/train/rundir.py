@@ -19,6 +19,7 @@ import numpy as np
 
 from wm.errors import RunError, UserError
 from wm.train import recipes
+from wm.train.population import Population
 from wm.train.schedule import Schedule
 
 FORMAT = 1
@@ -27,8 +28,9 @@ FORMAT = 1
 CONFIG = "config.json"
 MAY_GROW = "schedule.total"
 """The one setting of what is trained that a continued run may change."""
-FREE = "schedule.keep_checkpoints"
-"""Changes nothing that is trained."""
+FREE = ("keep_checkpoints", "nonfinite", "save_minutes")
+"""Settings of the schedule that change nothing that is trained, as long as all of it is
+finite."""
 
 
 def describe(
@@ -50,6 +52,8 @@ def describe(
       about: what only the caller knows: `system`, `env_options`, `preset`, `command`.
     """
     about = dict(about or {})
+    population = agent if isinstance(agent, Population) else None
+    agent = agent if population is None else population.base
     config = getattr(agent, "config", None)
     spec = env.spec
     described = {
@@ -71,6 +75,8 @@ def describe(
         "seed": seed,
         "command": list(about.get("command", ())),
     }
+    if population is not None:
+        described["hypers"] = population.values
     return json.loads(json.dumps(described))
 
 
@@ -83,7 +89,9 @@ def prepare(path: Path, config: dict[str, Any]) -> bool:
     """
     path = Path(path)
     old = read_config(path) if (path / CONFIG).exists() else None
-    if old is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+    # What is left of a process that was killed while it wrote its first file.
+    begun = lambda: all(x.suffix == ".part" for x in path.iterdir())
+    if old is None and path.exists() and (not path.is_dir() or not begun()):
         raise RunError(
             f"{path} exists and holds no run (no {CONFIG}). Choose another --out"
         )
@@ -95,7 +103,7 @@ def prepare(path: Path, config: dict[str, Any]) -> bool:
 
 
 def extend(path: Path, schedule: Schedule) -> None:
-    """Let config.json say the larger budget, and what checkpoints are kept now.
+    """Let config.json say the larger budget, and what may be chosen anew.
 
     Raises:
       RunError: it cannot be written.
@@ -103,7 +111,7 @@ def extend(path: Path, schedule: Schedule) -> None:
     config = read_config(path)
     old = config["schedule"]
     total = max(schedule.total, old["total"])
-    new = {**old, "total": total, "keep_checkpoints": schedule.keep_checkpoints}
+    new = {**old, "total": total, **{name: getattr(schedule, name) for name in FREE}}
     if new != old:
         write(path, {**config, "schedule": new})
 
@@ -120,6 +128,8 @@ def write(path: Path, config: dict[str, Any]) -> None:
         write_json(path / CONFIG, config)
         write_json(path / "versions.json", versions())
         (path / "report").mkdir(exist_ok=True)
+        # Empty: nothing saved yet. Missing: somebody removed it.
+        (path / "checkpoints").mkdir(exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 
@@ -171,10 +181,11 @@ def compare(path: Path, old: dict, new: dict) -> None:
             f"Give --steps {steps[0]} or more, or choose another --out"
         )
     before, after = flat(old), flat(new)
+    free = {MAY_GROW, *(f"schedule.{name}" for name in FREE)}
     # How the environment was built only where nothing that was asked for differs.
     names = sorted(before.keys() | after.keys(), key=lambda x: ("env.built" in x, x))
     for name in names:
-        if name.split(".")[0] in ("command", "preset") or name in (MAY_GROW, FREE):
+        if name.split(".")[0] in ("command", "preset") or name in free:
             continue
         if before.get(name) != after.get(name):
             raise UserError(

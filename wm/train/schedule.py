@@ -44,21 +44,36 @@ class Schedule:
     eval_episodes: int = 100
     """Episodes per evaluation and seed."""
     save_steps: int | None = None
-    """Steps between checkpoints; unset: only at the end."""
+    """Steps between checkpoints; unset: by the clock, see save_minutes."""
+    save_minutes: float | None = 5.0
+    """Wall minutes between checkpoints where save_steps is unset, and never less than a
+    hundred times what the last one took; unset: only at the end."""
     keep_checkpoints: int | None = 2
     """Newest checkpoints that stay, at least 2; unset: all. Those beyond the two newest
     stay without replay: to be looked at (`wm diagnose`), not continued from."""
+    nonfinite: str = "skip"
+    """What to do about an update that is not finite: skip it (ten in a row roll back to
+    the last checkpoint, with new keys), rollback at once, or halt."""
 
     def __post_init__(self):
         optional = ("chunk", "updates", "fit_steps", "reanalyse_steps")
         optional = (*optional, "eval_steps", "save_steps", "keep_checkpoints")
+        words: dict[str, tuple[str, ...]] = {"replay_tier": ("device", "host")}
+        words["nonfinite"] = ("skip", "rollback", "halt")
         others = {"prefill": 0, "keep_checkpoints": 2}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name == "replay_tier":
-                if value not in ("device", "host"):
+            if field.name in words:
+                *most, last = words[field.name]
+                if value not in words[field.name]:
                     raise UserError(
-                        f"--train.replay_tier must be device or host, got {value}"
+                        f"--train.{field.name} must be {', '.join(most)} or {last}, "
+                        f"got {value}"
+                    )
+            elif field.name == "save_minutes":
+                if value is not None and not 0 < value < float("inf"):
+                    raise UserError(
+                        f"--train.save_minutes must be above 0 or none, got {value}"
                     )
             elif field.name == "train_ratio":
                 if not 0 <= value < float("inf"):

@@ -28,6 +28,8 @@ from wm.train.sharding import seed_mesh
 from wm.types import Key, Tree
 
 SeedMode = Literal["vmap", "loop", "shard"]
+AXIS = "seeds"
+"""Name of the seeds that one program runs at once."""
 Announce = Callable[[str, float], None]
 
 
@@ -45,18 +47,25 @@ class Program(NamedTuple):
 class Seeds:
     """Runs functions for all seeds in one of the modes."""
 
-    def __init__(self, keys: Key, mode: SeedMode | None = None, announce=None):
+    def __init__(
+        self,
+        keys: Key,
+        mode: SeedMode | None = None,
+        announce=None,
+        rows: Tree | None = None,
+    ):
         """Set up for typed keys `[S]`, one per seed.
 
         Args:
           keys: `[S]`.
           mode: default: `default_mode`.
           announce: called with the name and seconds of each program compiled.
+          rows: what else `init` gets, leaves `[S]`: hyperparameters of every row.
 
         Raises:
           UserError: unknown mode, or `shard` where seeds do not divide evenly.
         """
-        self.keys = keys
+        self.keys, self.rows = keys, rows
         self.count = keys.shape[0]
         self.mode: str = mode or default_mode(self.count)
         self.announce: Announce = announce or (lambda name, seconds: None)
@@ -71,18 +80,34 @@ class Seeds:
             workers = min(self.count, cores())
             self.pool = concurrent.futures.ThreadPoolExecutor(workers, "wm-seed")
 
-    def init(self, name: str, fn: Callable, env: Tree) -> Any:
-        """States from `fn(env, key)`, one per seed."""
+    @property
+    def at_once(self) -> int:
+        """Seeds that one device computes at the same time."""
         if self.mode == "loop":
-            compiled = self._compile(name, jax.jit(fn), env, self.keys[0])
-            states = [compiled(env, self.keys[i]) for i in range(self.count)]
-            return jax.block_until_ready(states)
-        lifted = self._lift(fn, 0)
-        keys = self.keys
+            return 1 if self.pool is None else min(self.count, cores())
+        return self.count if self.mesh is None else self.count // self.mesh.size
+
+    def init(self, name: str, fn: Callable, env: Tree) -> Any:
+        """States from `fn(env, key)`, or `fn(env, key, row)`, one per seed."""
+        begin = lambda env, given: fn(env, *given)
+        if self.mode == "loop":
+            each = [self.given(i) for i in range(self.count)]
+            compiled = self._compile(name, jax.jit(begin), env, each[0])
+            return jax.block_until_ready([compiled(env, given) for given in each])
+        lifted = self._lift(begin, 0)
+        given = (self.keys,) if self.rows is None else (self.keys, self.rows)
         if self.mesh is not None:
-            keys = jax.device_put(keys, NamedSharding(self.mesh, PartitionSpec("seed")))
-        compiled = self._compile(name, jax.jit(lifted), env, keys)
-        return jax.block_until_ready(compiled(env, keys))
+            split = NamedSharding(self.mesh, PartitionSpec("seed"))
+            given = jax.device_put(given, split)
+        compiled = self._compile(name, jax.jit(lifted), env, given)
+        return jax.block_until_ready(compiled(env, given))
+
+    def given(self, seed: int) -> tuple:
+        """What `init` gets for one seed: its key, and its row where there are rows."""
+        key = self.keys[seed]
+        if self.rows is None:
+            return (key,)
+        return key, jax.tree.map(lambda x: x[seed], self.rows)
 
     def program(
         self, name: str, fn: Callable, env: Tree, states: Any, counts: int, donate: bool
@@ -158,7 +183,7 @@ class Seeds:
 
     def _lift(self, fn: Callable, counts: int) -> Callable:
         """`fn` over a leading seed axis of its second argument and its result."""
-        lifted = jax.vmap(fn, in_axes=(None, 0, *[None] * counts))
+        lifted = jax.vmap(fn, in_axes=(None, 0, *[None] * counts), axis_name=AXIS)
         if self.mesh is None:
             return lifted
         shared, split = PartitionSpec(), PartitionSpec("seed")

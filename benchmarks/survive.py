@@ -1,0 +1,166 @@
+"""What surviving costs: seconds that training waits for a save, and the guard's share.
+
+python -m benchmarks.survive [replay] [guard] [demo]
+
+- replay: saves of a full pixel replay of 1e5 steps, with stored latents, the whole of
+  it and then what 5 minutes of training add and write back;
+- guard: one update with the check that it is finite, against one without it, of a
+  small agent and of DreamerV3;
+- demo: the demo of DreamerV3 with its default cadence, and with a save at every row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+
+import wm
+from benchmarks.record import record, row
+from benchmarks.replay import ROWS, example, steps_of
+from wm import envs
+from wm.agents.dreamer_v3 import DreamerV3
+from wm.data.replay import Replay
+from wm.presets import compose
+from wm.train import guard as guard_lib
+from wm.train.checkpoint import Checkpoints
+from wm.train.loop import batched, loop_of
+from wm.train.run import train
+from wm.train.schedule import Schedule
+from wm.types import Feedback
+
+CADENCE = 300.0
+"""Seconds between saves by default (`Schedule.save_minutes`)."""
+
+
+def replay(capacity: int = 100_000, new: int = 5_000, written: int = 100) -> list[dict]:
+    """Seconds of the calling thread for a whole save, and for the ones after it."""
+    buffer, step = Replay(capacity, 65), example("pixels 1e5x64x64x3")
+    add = jax.jit(
+        lambda state: jax.lax.fori_loop(
+            0, 100, lambda _, s: buffer.add(s, steps_of(step), step.timestep), state
+        ),
+        donate_argnums=0,
+    )
+
+    def back(state, key):
+        state, batch = buffer.sample(state, key, 16, 65)
+        drawn = lambda x: jax.random.uniform(key, x.shape).astype(x.dtype)
+        fields = {"latent": jax.tree.map(drawn, batch.extras["latent"])}
+        mask = jnp.ones(batch.timestep.is_first.shape, bool)
+        return buffer.write(state, Feedback(batch.index, fields, mask))
+
+    write = jax.jit(back, donate_argnums=0)
+    state = buffer.init(step)
+    for _ in range(capacity // ROWS // 100 + 1):
+        state = add(state)
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder))
+        for number in range(5):
+            jax.block_until_ready(state)
+            begin = time.perf_counter()
+            checkpoints.save(number, [("seed_0_replay", state)], {})
+            seconds.append(time.perf_counter() - begin)
+            checkpoints.wait()
+            for _ in range(new // ROWS // 100):
+                state = add(state)
+            for key in jax.random.split(jax.random.key(number), written):
+                state = write(state, key)
+            print(f"save {number}: {seconds[-1]:.2f} s", flush=True)
+    case = "1e5 pixel steps with latents"
+    size = sum(x.nbytes for x in jax.tree.leaves(state))
+    later = max(seconds[2:])
+    added = f"{new} steps added, {written} batches written back"
+    return [
+        row("save", f"{case}: all of it", seconds[0], "s", size_bytes=size),
+        row("save", f"{case}: {added}", later, "s", size_bytes=size),
+        row("save", f"{case}: share of 5 minutes", later / CADENCE, "share", 0.01),
+    ]
+
+
+def guard() -> list[dict]:
+    """Microseconds of a chunk (act, step, add, sample, update), guarded and not."""
+    one = {"chunk": 1, "updates": 1, "batch_length": 1, "batch_size": 64}
+    small = Schedule(envs=4, prefill=0, replay=4_000, **one)
+    large = Schedule(envs=16, prefill=0, replay=4_000, chunk=1, updates=1)
+    cases = {
+        "q_learning": ("q_learning", "grid/dyna_maze", {}, small, 500, 40),
+        "dqn 64x64": ("dqn", "classic/cartpole", {"layers": (64, 64)}, small, 300, 40),
+        "dreamer_v3 size1m": ("dreamer_v3", "probe/hidden_point", {}, large, 1, 6),
+    }
+    return [guard_row(name, *case) for name, case in cases.items()]
+
+
+def guard_row(name, system, env, settings, schedule, repeats, rounds) -> dict:
+    """Time the same chunks in a compiled loop, with the guard and without."""
+    env = envs.make(env)
+    preset = "size1m" if system == "dreamer_v3" else ""
+    loop = loop_of(wm.agent(system, env.spec, preset, **settings), schedule)
+    start = jax.jit(loop.init)(batched(env), jax.random.key(0))
+    body = lambda state, _: (loop.one_chunk(batched(env), state), None)
+    run, states, times = {}, {}, {}
+    for label, fn in (("without", unguarded), ("with", guard_lib.guarded)):
+        with mock.patch.object(guard_lib, "guarded", fn):
+            scan = lambda state: jax.lax.scan(body, state, length=repeats)[0]
+            run[label] = jax.jit(scan, donate_argnums=0).lower(start).compile()
+        states[label], times[label] = jax.tree.map(jnp.copy, start), []
+    # In turn, and the least of each: neighbours disturb both alike.
+    for _ in range(rounds):
+        for label in run:
+            begin = time.perf_counter()
+            states[label] = jax.block_until_ready(run[label](states[label]))
+            times[label].append((time.perf_counter() - begin) / repeats * 1e6)
+    least = {label: min(found[1:]) for label, found in times.items()}
+    return row("guard", name, least["with"], "us per chunk", least["without"])
+
+
+def unguarded(guard, policy, key, batch, old, update):
+    """`guard.guarded` that drops nothing."""
+    new, feedback, metrics = update()
+    return guard, new, feedback, metrics, jnp.zeros((), bool)
+
+
+def demo(steps: int = 3_000) -> list[dict]:
+    """Share of the wall clock that saving takes in the demo, `steps` steps of it."""
+    preset = compose("dreamer_v3", "demo")
+    env = envs.make("pixels/catch", **preset.env)
+    config = dataclasses.replace(DreamerV3.Config(), **preset.agent)
+    plan = {**preset.schedule, "total": steps, "eval_steps": None}
+    rows = []
+    for case, more in {"default": {}, "at every row": {"save_steps": 500}}.items():
+        schedule = Schedule(**{**plan, **more})
+        with tempfile.TemporaryDirectory() as folder:
+            agent = DreamerV3(env.spec, config)
+            begin = time.perf_counter()
+            run = train(agent, env, schedule, out=folder, quiet=True)
+            wall = time.perf_counter() - begin
+            lines = run.metrics()
+        saves = steps // more["save_steps"] - 1 if more else 1
+        inside = lines[-1].get("time/save_s", 0.0)
+        each = inside / max(saves, 1)
+        if more:
+            found = row("save", f"demo, {case}: each", each, "s", saves=saves)
+            share = row(
+                "save", "demo: share of 5 minutes", each / CADENCE, "share", 0.01
+            )
+            rows += [found, share]
+        rows.append(row("save", f"demo, {case}: wall", wall, "s", inside=inside))
+    return rows
+
+
+def main() -> None:
+    """What was named, or all."""
+    kinds = {"replay": replay, "guard": guard, "demo": demo}
+    for kind in sys.argv[1:] or kinds:
+        record("survive.json", kinds[kind]())
+
+
+if __name__ == "__main__":
+    main()
