@@ -56,7 +56,7 @@ EFFICIENTZERO: dict[str, Preset] = {
             "total": 10_000,
             "log_steps": 1_152,
         },
-        source="ours: gymnax/Catch-bsuite, a minute or two on a CPU",
+        source="ours: gymnax/Catch-bsuite, minutes on a CPU; not learned yet",
     ),
     "pixels": Preset(
         agent={**_CATCH, "pad": 1, "intensity": 0.05},
@@ -70,7 +70,7 @@ EFFICIENTZERO: dict[str, Preset] = {
             "total": 5_000,
             "log_steps": 960,
         },
-        source="ours: pixels/catch, pictures as vectors, a minute on a CPU",
+        source="ours: pixels/catch, pictures as vectors; not learned yet",
     ),
     "atari100k": Preset(
         agent={
