@@ -191,6 +191,18 @@ RENEWED = {"reanalyse": 0.5, "fresh_values": True, "reanalyse_batch": 2}
 PLANES = {"model.form": "conv", "model.stack": 2, "model.stack_actions": True}
 SWEPT = dataclasses.replace(SELF_PLAY, reanalyse_steps=24)
 
+TINY_EFFICIENTZERO = {
+    **TINY_MUZERO,
+    "search.method": "gumbel",
+    "model.memory": 4,
+    "model.projection": 4,
+    "model.bottleneck": 2,
+    "reanalyse": 0.5,
+    "horizon_interval": 12,
+    "mixed_updates": 0,
+    "mixed_age": 6,
+}
+
 TINY_MB_MPO = {
     "model.members": 2,
     "model.particles": 2,
@@ -240,6 +252,11 @@ AGENTS = {
         lambda spec: wm.agent("muzero", spec, **TINY_MUZERO, **PLANES, **RENEWED),
         "pgx/tic_tac_toe",
         SWEPT,
+    ),
+    "efficientzero": Case(
+        lambda spec: wm.agent("efficientzero", spec, **TINY_EFFICIENTZERO),
+        "gymnax/Catch-bsuite",
+        SELF_PLAY,
     ),
     "mpc": Case(
         lambda spec: wm.agent("mpc", spec, **TINY_MPC),

@@ -20,6 +20,7 @@ from wm.models.rssm import RSSM
 from wm.models.rules import rules
 from wm.models.table import TableModel, record
 from wm.models.value_equivalent import ValueEquivalent, ValueEquivalentConfig
+from wm.models.value_prefix import ValuePrefix, ValuePrefixConfig
 from wm.types import ArraySpec, EnvSpec, TimeStep, WorldModel
 
 ROWS = 3
@@ -82,9 +83,17 @@ def latent(spec, **settings):
     return model, random_like(model.init(jax.random.key(0)))
 
 
+def prefixed(spec):
+    sizes = {"units": 8, "latent": 4, "value_bins": 5, "reward_bins": 5, "stack": 2}
+    sizes |= {"memory": 4, "projection": 4, "bottleneck": 2, "prefix_horizon": 2}
+    model = ValuePrefix(spec, ValuePrefixConfig(**sizes))
+    return model, random_like(model.init(jax.random.key(0)))
+
+
 MODELS = {
     "counted table": functools.partial(counted_table, GRID),
     "value equivalent": functools.partial(latent, VECTOR),
+    "value prefix": functools.partial(prefixed, VECTOR),
     "ensemble": ensemble,
     "ensemble by ts1": functools.partial(ensemble, propagation="ts1"),
     "ensemble without noise": functools.partial(ensemble, gaussian=False),

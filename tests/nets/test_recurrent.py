@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wm.nets import recurrent
+from wm.nets.net import from_module
 from wm.nets.norms import layer_norm, rms_norm
 
 
@@ -25,6 +26,21 @@ def test_gru_by_hand():
     expected = update * h + (1 - update) * candidate
     y = net.apply(params, jnp.array([[h]]), jnp.array([[x]]))
     np.testing.assert_allclose(y, [[expected]], rtol=1e-5)
+
+
+def test_lstm_by_hand():
+    """Kernel rows x, h; columns i, f, g, o."""
+    kernel = np.array([[1.0, -1.0, 0.5, 2.0], [0.5, 1.0, -2.0, 1.0]], np.float32)
+    bias = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    params = {"gates": {"kernel": jnp.array(kernel), "bias": jnp.array(bias)}}
+    net = from_module(recurrent.Lstm(1))
+    c, h, x = 0.7, -0.3, 0.5
+    i, f, g, o = x * kernel[0] + h * kernel[1] + bias
+    expected = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    one = lambda value: jnp.array([[value]])
+    memory = net.apply(params, (one(c), one(h)), one(x))
+    np.testing.assert_allclose(memory[0], [[expected]], rtol=1e-5)
+    np.testing.assert_allclose(memory[1], [[sigmoid(o) * np.tanh(expected)]], rtol=1e-5)
 
 
 def test_norm_gru_keeps_its_state_by_default():

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from wm.ops.distributions import Normal, OneHot
-from wm.ops.losses import balanced_kl, categorical_kl, free_nats, gaussian_kl
+from wm.ops.losses import (
+    balanced_kl,
+    categorical_kl,
+    cosine,
+    free_nats,
+    gaussian_kl,
+)
 
 
 def test_categorical_kl_matches_hand_value_and_sums_over_groups():
@@ -99,3 +105,10 @@ def test_steps_below_the_free_nats_get_no_gradient():
     np.testing.assert_allclose(kl.dynamics, [1.0, 8.0], rtol=1e-6)
     np.testing.assert_allclose(kl.raw, [0.005, 8.0], rtol=1e-4)
     assert jax.grad(lambda p: balanced_kl(p, prior).raw.sum())(post).mean.max() == 0
+
+
+def test_cosines_by_hand_and_of_nothing():
+    x = jnp.array([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]])
+    y = jnp.array([[4.0, 3.0], [-2.0, 0.0], [1.0, 1.0]])
+    np.testing.assert_allclose(cosine(x, y), [0.96, -1.0, 0.0], atol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: cosine(x, y).sum())(x)).all()

@@ -163,6 +163,12 @@ def test_decaying_rates_momentum_and_clipping_by_hand():
         steps.append(float(update))
     momentum = np.array([1, 1.9, 2.71, 3.439])
     np.testing.assert_allclose(steps, -momentum * [0.2, 0.2, 0.02, 0.002], rtol=1e-5)
+    slow = decaying("sgd", 0.2, (2, 3), 1.0, warmup_updates=2)
+    state, warm = slow.init(params), []
+    for _ in range(4):
+        update, state = slow.update(jnp.float32(5.0), state, params)
+        warm.append(float(update))
+    np.testing.assert_allclose(warm, np.array(steps) * [0, 0.5, 1, 1], rtol=1e-5)
     adam = decaying("adam", 0.2)
     update, _ = adam.update(jnp.float32(5.0), adam.init(params), params)
     np.testing.assert_allclose(update, -0.2, rtol=1e-4)

@@ -12,7 +12,8 @@ from tests.planners.small import KEY, Target
 from wm.models.ensemble import Ensemble, EnsembleConfig, Particles
 from wm.models.rules import rules
 from wm.models.table import At, TableModel, empty
-from wm.planners.mcts import MASKED, MCTSConfig, by_tree, greedy, mcts, noisy
+from wm.planners.mcts import MASKED, MCTSConfig, greedy, mcts, noisy
+from wm.planners.qtransforms import by_tree
 from wm.planners.rollouts import random_rollouts
 from wm.types import ArraySpec, EnvSpec, Prediction
 

@@ -94,6 +94,11 @@ AGENTS: dict[str, Entry] = {
         description="tree search in a learned model of rewards, values and policies; "
         "Gumbel, Reanalyse (Schrittwieser et al. 2020)",
     ),
+    "efficientzero": Entry(
+        target="wm.agents.efficientzero:EfficientZero",
+        description="MuZero for few data: consistent latents, value prefix, fresh "
+        "targets; V2 by settings (Ye et al. 2021)",
+    ),
     "dreamer_v3": Entry(
         target="wm.agents.dreamer_v3:DreamerV3",
         description="actor-critic in the imagination of a categorical RSSM "

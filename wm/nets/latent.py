@@ -2,7 +2,8 @@
 
 Representation h reads an observation, dynamics g steps a latent, and heads read it
 (Schrittwieser et al. 2020, Appendix F). Latents are `[B, D]` (form mlp) or planes
-`[B, H, W, C]`, stretched to [0, 1] in every row, the range of the action's own entries.
+`[B, H, W, C]`, stretched to [0, 1] in every row, the range of the action's own entries,
+unless told otherwise.
 Norms are over channels: nothing depends on the batch.
 """
 
@@ -53,6 +54,11 @@ class LatentConfig:
     field, or in the column, with that number; boards)."""
     act: str = "relu"
     """Activation (relu)."""
+    residual: bool = False
+    """Whether dynamics add their first layer to the latent that they step, s + g(s, a),
+    before the rest (EfficientZero)."""
+    stretch: bool = True
+    """Whether latents are stretched to [0, 1] (MuZero; EfficientZero not)."""
     norm: norms.NormName = "layer"
     """Norm behind every layer but those of heads (layer; published: batch norm)."""
     dtype: str = "float32"
@@ -149,14 +155,14 @@ class Representation(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         config = self.config
         if config.form == "mlp":
-            return unit_range(_dense(config, x))
+            return _ranged(config, _dense(config, x))
         layer = _convolution(config)
         if config.form == "conv":
             x = layer("stem", config.act)(x)
         else:
             x = _downsampled(config, x)
         x = residual_blocks(layer, config.layers, config.act, x)
-        return unit_range(x.astype(jnp.float32))
+        return _ranged(config, x)
 
 
 class Dynamics(nn.Module):
@@ -169,14 +175,19 @@ class Dynamics(nn.Module):
     def __call__(self, latent: jax.Array, action: jax.Array) -> jax.Array:
         config = self.config
         if config.form == "mlp":
-            return unit_range(_dense(config, jnp.concatenate([latent, action], -1)))
+            x = _dense(config, jnp.concatenate([latent, action], -1))
+            return _ranged(config, latent + x if config.residual else x)
         shape = latent.shape[1:3]
         planes = action_planes(config.action, self.actions, action, shape)
         x = jnp.concatenate([latent, planes.astype(latent.dtype)], -1)
         layer = _convolution(config)
-        x = layer("stem", config.act)(x)
+        if config.residual:
+            x = layer("stem", "none")(x)
+            x = activation(config.act)(x + latent.astype(x.dtype))
+        else:
+            x = layer("stem", config.act)(x)
         x = residual_blocks(layer, config.layers, config.act, x)
-        return unit_range(x.astype(jnp.float32))
+        return _ranged(config, x)
 
 
 class LatentHeads(nn.Module):
@@ -201,6 +212,12 @@ class LatentHeads(nn.Module):
             out = Layer(size, scale=0.0, dtype=shared["dtype"], name=name)
             found[name] = out(x).astype(jnp.float32)
         return found
+
+
+def _ranged(config: LatentConfig, x: jax.Array) -> jax.Array:
+    """Latents as they leave a net."""
+    x = x.astype(jnp.float32)
+    return unit_range(x) if config.stretch else x
 
 
 def _dense(config: LatentConfig, x: jax.Array) -> jax.Array:

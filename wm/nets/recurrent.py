@@ -112,6 +112,31 @@ class Gru(nn.Module):
         return (update * h + (1 - update) * candidate).astype(h.dtype)
 
 
+class Lstm(nn.Module):
+    """Long short-term memory: c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c').
+
+    i, f, g, o = split([x, h] W + b); no offset of the forget gate, as in PyTorch.
+    `((c, h) [..., units] each, x [..., D]) -> (c', h')`, float32. Params: `{"gates":
+    {"kernel" [D + units, 4 units], "bias"}}`.
+
+    Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate).
+    """
+
+    units: int
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    @nn.compact
+    def __call__(
+        self, memory: tuple[jax.Array, jax.Array], x: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        c, h = memory
+        both = jnp.concatenate([x.astype(h.dtype), h], -1)
+        gates = Layer(4 * self.units, dtype=self.dtype, name="gates")(both)
+        i, f, g, o = jnp.split(gates.astype(jnp.float32), 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return c, jax.nn.sigmoid(o) * jnp.tanh(c)
+
+
 class NormGru(nn.Module):
     """See `norm_gru`."""
 

@@ -114,3 +114,13 @@ def gaussian_nll(mean: jax.Array, logvar: jax.Array, target: jax.Array) -> jax.A
     Without ½ and log 2π: PETS' weight of the bounds is relative to this scale.
     """
     return jnp.square(target - mean) * jnp.exp(-logvar) + logvar
+
+
+def cosine(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Cosine of the angle between `[…, D]` and `[…, D]`, f32 `[…]`; of zeros 0."""
+    x, y = x.astype(jnp.float32), y.astype(jnp.float32)
+    # Inside the root, where a gradient of 0 vectors stays finite.
+    unit = lambda v: (
+        v * jax.lax.rsqrt(jnp.sum(jnp.square(v), -1, keepdims=True) + 1e-10)
+    )
+    return jnp.sum(unit(x) * unit(y), -1)

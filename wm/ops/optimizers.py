@@ -84,6 +84,7 @@ def decaying(
     learning_rate: float,
     decay_updates: Sequence[int] = (),
     max_norm: float = 0.0,
+    warmup_updates: int = 0,
 ) -> optax.GradientTransformation:
     """Adam, or SGD with momentum 0.9, whose step size is divided by ten now and then.
 
@@ -92,12 +93,15 @@ def decaying(
       learning_rate: at first.
       decay_updates: updates after which it is divided.
       max_norm: greatest norm of the gradient; 0: any.
+      warmup_updates: updates over which the step size first rises from 0.
 
     Source: Silver et al. 2018; Schrittwieser et al. 2020.
     """
     rate = optax.piecewise_constant_schedule(
         learning_rate, dict.fromkeys(decay_updates, 0.1)
     )
+    if warmup_updates:
+        rate = schedules.product(schedules.linear(0.0, 1.0, warmup_updates), rate)
     base = optax.adam(rate) if name == "adam" else optax.sgd(rate, momentum=0.9)
     return optax.chain(optax.clip_by_global_norm(max_norm), base) if max_norm else base
 

@@ -22,6 +22,7 @@ PRESETS: dict[str, str] = {
     "alphago": "wm.presets.alphago:ALPHAGO",
     "alphazero": "wm.presets.alphazero:ALPHAZERO",
     "muzero": "wm.presets.muzero:MUZERO",
+    "efficientzero": "wm.presets.efficientzero:EFFICIENTZERO",
     "dreamer_v3": "wm.presets.dreamer_v3:PRESETS",
 }
 """`module:attribute` of a mapping from name to `Preset`, by system."""

@@ -252,7 +252,7 @@ class Display:
                 )
                 parts.append(f"seeds {each}")
         if speed > 0:
-            left = (self.total - step) * len(steps) / speed
+            left = max(self.total - step, 0) * len(steps) / speed
             parts.append(f"left {clock(left)}")
         return "  " + "   ".join(parts)
 

@@ -1,0 +1,243 @@
+"""`wm.agents.efficientzero`: the loss by hand, ages, gradients, V2's targets."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import wm
+from wm.agents.efficientzero import Config, EfficientZero
+from wm.data.priority import PrioritizedReplay
+from wm.errors import UserError
+from wm.planners.mcts import MCTSConfig
+from wm.train.loop import loop_of
+from wm.train.schedule import Schedule
+from wm.types import ArraySpec, EnvSpec, Index
+
+KEY = jax.random.key(0)
+SMALL = {
+    "search.method": "gumbel",
+    "search.simulations": 2,
+    "search.gamma": 0.9,
+    "model.units": 8,
+    "model.latent": 4,
+    "model.head_units": 8,
+    "model.memory": 4,
+    "model.projection": 6,
+    "model.bottleneck": 4,
+    "model.value_bins": 11,
+    "model.reward_bins": 11,
+    "model.value_limit": 2.0,
+    "model.reward_limit": 2.0,
+    "unroll": 2,
+    "steps": 3,
+    "reanalyse": 0.5,
+    "horizon_interval": 10,
+    "pad": 1,
+    "intensity": 0.05,
+    "mixed_updates": 7,
+    "mixed_age": 5,
+}
+SCHEDULE = Schedule(
+    total=400, envs=3, batch_size=4, chunk=4, updates=1, prefill=36, replay=90
+)
+
+
+class Ready:
+    """An agent with data, everything that tests call compiled once."""
+
+    def __init__(self):
+        self.env = wm.env("pixels/catch", size=6)
+        self.agent = wm.agent("efficientzero", self.env.spec, **SMALL)
+        loop = loop_of(self.agent, SCHEDULE)
+        batched = wm.batch(self.env)
+
+        def begun(key):
+            return loop.prefill(batched, loop.init(batched, key), 5)
+
+        self.state = jax.jit(begun)(KEY)
+        length = self.agent.window
+        sample = lambda key: loop.buffer.sample(self.state.buffer, key, 4, length)
+        self.batch = jax.jit(sample)(KEY)[1]
+        self.update = jax.jit(
+            lambda s, key, b: self.agent.update(s, key, {"replay": b})
+        )
+        self.goals = jax.jit(self.agent.goals)
+        # Heads begin at zero: give them opinions.
+        moved = lambda x: x + 0.3 * jax.random.normal(KEY, x.shape)
+        self.params = jax.tree.map(moved, self.state.agent.params)
+
+
+@pytest.fixture(scope="module")
+def ready():
+    return Ready()
+
+
+def test_the_loss_is_the_papers_by_hand(ready):
+    """Step by step in a plain loop, from the model's own outputs."""
+    agent, model, params = ready.agent, ready.agent.model, ready.params
+    goals = ready.goals(ready.state.agent, KEY, ready.batch)
+    views = agent.views(KEY, ready.batch)
+    weight = jnp.array([1.0, 0.5, 0.25, 0.125])
+    action = ready.batch.action[:, :2]
+    total, (metrics, _) = jax.jit(agent.loss)(params, views, action, goals, weight)
+    state = model.at(model.start(params, 4).base)
+    latent = model.represent(params, views.first)
+    by_hand, sums = np.zeros(4), np.zeros(4)
+    memory = state.memory
+    logp = lambda x: np.asarray(jax.nn.log_softmax(x))
+    goal = jax.tree.map(np.asarray, goals)
+    for k in range(3):
+        if k:
+            latent = model.advance(params, latent, action[:, k - 1])
+            memory, said = model.remember(params, memory, latent)
+            sums += goal.reward[:, k]
+            label = np.asarray(model.prefix_code.label(jnp.array(sums)))
+            by_hand += goal.known[:, k] * -(label * logp(said)).sum(-1) * weight
+            guess = np.asarray(model.guessed(params, latent))
+            later = jax.tree.map(lambda x, k=k: x[k - 1], views.later)
+            true = np.asarray(model.projected(params, model.represent(params, later)))
+            norms = np.linalg.norm(guess, axis=-1) * np.linalg.norm(true, axis=-1)
+            cosine = (guess * true).sum(-1) / norms
+            by_hand += -2.0 * goal.acting[:, k - 1] * cosine * weight
+        said = model.predict(params, latent)
+        policy = -(goal.policy[:, k] * logp(said["policy"])).sum(-1)
+        label = np.asarray(model.value_code.label(goals.value[:, k]))
+        value = -(label * logp(said["value"])).sum(-1)
+        by_hand += (goal.acting[:, k] * policy + 0.25 * goal.known[:, k] * value) * (
+            weight
+        )
+    # Gradients of all steps count 1 / K (core/train.py).
+    np.testing.assert_allclose(total, by_hand.mean() / 2, rtol=1e-4)
+    assert metrics["loss/consistency"] != 0
+
+
+def test_no_gradient_flows_through_what_was_observed(ready):
+    agent, views = ready.agent, ready.agent.views(KEY, ready.batch)
+    summed = lambda params: jnp.sum(agent.observed(params, views.later) ** 2)
+    assert summed(ready.params) > 0
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(summed))(ready.params)):
+        assert (leaf == 0).all()
+
+
+def test_consistency_alone_moves_dynamics_and_its_own_nets(ready):
+    """Through the latents that were stepped to: h, g, projector and predictor."""
+    agent, model = ready.agent, ready.agent.model
+    views = agent.views(KEY, ready.batch)
+    action = ready.batch.action[:, :1]
+
+    def alone(params):
+        latent = model.represent(params, views.first)
+        latents = model.advance(params, latent, action[:, 0])[None]
+        later = jax.tree.map(lambda x: x[:1], views.later)
+        return jnp.mean(agent.consistency(params, latents, later))
+
+    gradient = jax.jit(jax.grad(alone))(ready.params)
+    size = lambda tree: sum(float(jnp.sum(x**2)) for x in jax.tree.leaves(tree))
+    moved = {name for name, tree in gradient["model"].items() if size(tree) > 0}
+    assert moved == {"represent", "dynamics", "project", "predict"}
+    assert size(gradient["policy"]) == 0
+
+
+def test_old_records_have_shorter_returns(ready):
+    """By hand: n falls with the age of the window's base, over all rows."""
+    agent, batch = ready.agent, ready.batch
+    plain = EfficientZero(
+        agent.spec,
+        dataclasses.replace(agent.config, mixed_updates=None, reanalyse=0.0),
+    )
+    newest = Index(jnp.int32(2), jnp.int32(19))  # three rows of 20 records
+    state = dataclasses.replace(ready.state.agent, newest=newest, target=ready.params)
+    age = (20 - np.asarray(batch.index.time[:, 0])) * 3
+    np.testing.assert_array_equal(agent.age(newest, batch.index), age)
+    goals = jax.jit(plain.goals)(state, KEY, batch)
+    value = np.asarray(jax.jit(agent.values)(ready.params, batch))
+    reward, last = (
+        np.asarray(x) for x in (batch.timestep.reward, batch.timestep.is_last)
+    )
+    checked = 0
+    for row in range(4):
+        n = int(np.clip(3 - age[row] // 10, 1, 3))
+        for k in range(3):
+            if last[row, : k + n + 1].any():
+                continue
+            z = sum(0.9**i * reward[row, k + 1 + i] for i in range(n))
+            z += 0.9**n * value[row, k + n]
+            np.testing.assert_allclose(goals.value[row, k], z, atol=1e-5)
+            checked += 1
+    assert checked
+
+
+def test_late_and_for_old_records_the_search_says_the_value(ready):
+    """V2: not before `mixed_updates`, nor for new records, nor without a search."""
+    agent, batch = ready.agent, ready.batch
+    state = dataclasses.replace(ready.state.agent, target=ready.params)
+    new = jax.jit(agent.renewed)(ready.params, KEY, batch)
+    assert new.new.sum() == 2
+    early = ready.goals(
+        dataclasses.replace(state, updates=jnp.int32(7), newest=Index(2, 19)),
+        KEY,
+        batch,
+    )
+    late = ready.goals(
+        dataclasses.replace(state, updates=jnp.int32(8), newest=Index(2, 19)),
+        KEY,
+        batch,
+    )
+    old = np.asarray(agent.age(Index(2, 19), batch.index)) > 5
+    own = (np.asarray(new.new) & old)[:, None] & (np.asarray(early.acting) > 0)
+    assert own.any()
+    expected = np.where(own, new.searched, early.value)
+    np.testing.assert_allclose(late.value, expected, atol=1e-5)
+    assert np.abs(late.value - early.value).max() > 1e-4
+    young = dataclasses.replace(state, updates=jnp.int32(8), newest=Index(0, 0))
+    again = dataclasses.replace(young, updates=jnp.int32(0))
+    np.testing.assert_array_equal(
+        ready.goals(young, KEY, batch).value, ready.goals(again, KEY, batch).value
+    )
+
+
+def test_an_update_remembers_the_newest_record(ready):
+    state, feedback, metrics = ready.update(ready.state.agent, KEY, ready.batch)
+    index = ready.batch.index
+    assert (int(state.newest.row), int(state.newest.time)) == (
+        int(index.row.max()),
+        int(index.time.max()),
+    )
+    assert -1 <= metrics["model/consistency"] <= 1
+    older = ready.batch._replace(index=Index(index.row * 0, index.time * 0))
+    assert ready.update(state, KEY, older)[0].newest == state.newest
+    given = feedback["replay"]
+    assert given.fields["priority"].shape == (4, 1)
+    assert isinstance(ready.agent.buffer(SCHEDULE), PrioritizedReplay)
+
+
+def test_rewards_may_count_by_their_sign(ready):
+    config = dataclasses.replace(
+        ready.agent.config, sign_rewards=True, reanalyse=0.0, mixed_updates=None
+    )
+    agent = EfficientZero(ready.env.spec, config)
+    scaled = ready.batch.timestep._replace(reward=-7.0 * ready.batch.timestep.reward)
+    goals = jax.jit(agent.goals)(
+        ready.state.agent, KEY, ready.batch._replace(timestep=scaled)
+    )
+    assert set(np.unique(goals.reward)) <= {-1.0, 0.0, 1.0}
+    assert np.abs(goals.reward).max() == 1
+
+
+def test_what_does_not_fit_is_one_line():
+    with pytest.raises(UserError, match="EfficientZero needs actions that are one"):
+        EfficientZero(EnvSpec(ArraySpec((2,)), ArraySpec((2,))))
+    vector = EnvSpec(ArraySpec((2,)), ArraySpec((), "int32", 2))
+    with pytest.raises(UserError, match="are for pictures"):
+        EfficientZero(vector, Config(pad=4))
+    for field, value in {
+        "consistency_scale": -1.0, "horizon_interval": -1, "pad": -1,
+        "intensity": -0.1, "mixed_updates": -1, "mixed_age": -1, "warmup_updates": -1,
+    }.items():  # fmt: skip
+        with pytest.raises(UserError, match=f"^--agent.{field} must be"):
+            Config(**{field: value})
+    with pytest.raises(UserError, match="reanalyse must be above 0"):
+        Config(mixed_updates=3, reanalyse=0.0, search=MCTSConfig(2))

@@ -1,0 +1,245 @@
+"""EfficientZero: MuZero with few data.
+
+Ye et al., NeurIPS 2021, and of Wang et al., ICML 2024 (V2), what can be a setting: the
+Gumbel search, the mixed value target, weights. Details after YeWR/EfficientZero 468bb03
+and Shengjiewang-Jason/EfficientZeroV2 12b9e77. To MuZero with Reanalyse three things
+are added:
+
+- Consistency: the latent that a step leads to must point where that of the observation
+  does which then came; the gradient flows through the first alone.
+- The value prefix: an LSTM predicts sums of rewards, see `models.value_prefix`.
+- Returns of old records are shorter, since what followed was another policy's doing.
+
+Deviations:
+
+- Norms are over channels or features, not over the batch (theirs: batch norm).
+- The gradient is halved on its way into each step, not where heads read a latent (as
+  MuZero's pseudocode; theirs: both).
+- Absorbing steps behind a real end are learned to be worth nothing; theirs mask the
+  policy and the consistency alone, and so do we, but nothing is learned past a time
+  limit.
+- Ages are counted from the newest record that an update has seen.
+- The net acts as it is after every update (theirs: copied every 100 updates).
+- An action's plane holds (a + 1) / A (theirs: a / A).
+- A lost life does not end an episode.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from wm.agents.efficientzero_config import Config
+from wm.behaviors import latent_search, unrolled
+from wm.behaviors.aging import shrinking_horizon, unrolled_by_age
+from wm.behaviors.latent_search import LatentSearch, decay, measured, time_first
+from wm.behaviors.unrolled import Unrolled
+from wm.errors import UserError
+from wm.models.value_equivalent import History
+from wm.models.value_prefix import ValuePrefix, prefix_rewards, prefixes
+from wm.ops import losses
+from wm.ops.augment import random_intensity, random_shift
+from wm.ops.trees import flatten_batch, unflatten_batch
+from wm.types import ArraySpec, Batch, EnvSpec, Feedback, Index, Key, Metrics, Params
+
+
+class State(latent_search.State):
+    """All that persists."""
+
+    newest: Index
+    """i32 `[]` each: greatest row and time that an update has seen."""
+
+
+class Views(NamedTuple):
+    """What was observed, as learning sees it."""
+
+    first: History
+    """Leaves `[N, stack, …]`, at the base of each window."""
+    later: History
+    """Leaves `[K, N, stack, …]`, at the K records after it."""
+
+
+class EfficientZero(LatentSearch):
+    """The agent; see the module."""
+
+    Config = Config
+
+    def __init__(self, spec: EnvSpec, config: Config | None = None):
+        """Build model and searches for `spec`.
+
+        Raises:
+          UserError: actions that are not one index, observations that do not fit.
+        """
+        config = config or Config()
+        if spec.action.classes is None or spec.action.shape:
+            raise UserError(
+                f"{spec.name}: EfficientZero needs actions that are one index"
+            )
+        seen = spec.observation
+        image = isinstance(seen, ArraySpec) and seen.image
+        if (config.pad or config.intensity) and not image:
+            raise UserError(
+                f"{spec.name}: --agent.pad and --agent.intensity are for pictures; set "
+                "both to 0"
+            )
+        super().__init__(spec, config, ValuePrefix(spec, config.model))
+        self.config: Config = config
+
+    def init(self, key: Key) -> State:
+        """Fresh parameters; the target net starts equal to the net."""
+        state = super().init(key)
+        zero = jnp.zeros((), jnp.int32)
+        return State(
+            state.params,
+            state.target,
+            state.optimizer,
+            state.updates,
+            Index(zero, zero),
+        )
+
+    def update(
+        self, state: State, key: Key, batches: dict[str, Batch]
+    ) -> tuple[State, dict[str, Feedback], Metrics]:
+        """One step on a batch of windows, and their new priorities."""
+        batch, begin = batches["replay"], self.model.context
+        key_goals, key_action, key_view = jax.random.split(key, 3)
+        newest = jax.tree.map(
+            lambda old, new: jnp.maximum(old, jnp.max(new)), state.newest, batch.index
+        )
+        state = state.replace(newest=newest)
+        goals = self.goals(state, key_goals, batch)
+        action = unrolled.taken(
+            key_action, batch.action[:, begin:], goals, self.spec.action.classes or 0
+        )
+        views = self.views(key_view, batch)
+        loss = lambda params, weight: self.loss(params, views, action, goals, weight)
+        state, feedback, metrics = self.one_step(loss, state, batch, goals)
+        age = self.age(newest, batch.index)
+        metrics["behavior/age"] = jnp.mean(age.astype(jnp.float32))
+        return state, feedback, metrics
+
+    def goals(self, state: State, key: Key, batch: Batch) -> Unrolled:
+        """What the model should say of a batch, as the target net has it."""
+        config, new = self.config, self.renewed(state.target, key, batch)
+        records, age = self.records(batch), self.age(state.newest, batch.index)
+        if config.sign_rewards:
+            records = records._replace(reward=jnp.sign(records.reward))
+        args = records, new.policy, new.value, config.unroll, config.steps
+        if config.horizon_interval:
+            n = shrinking_horizon(age, config.steps, config.horizon_interval)
+            goals = unrolled_by_age(*args, config.search.gamma, n)
+        else:
+            goals = unrolled.unrolled(*args, config.search.gamma)
+        if config.mixed_updates is None:
+            return goals
+        # V2, Eq. 7: of old records a search knows more than what followed them.
+        old = (
+            new.new & (age > config.mixed_age) & (state.updates > config.mixed_updates)
+        )
+        own = old[:, None] & (goals.acting > 0)
+        searched = jax.lax.stop_gradient(new.searched)
+        return goals._replace(value=jnp.where(own, searched, goals.value))
+
+    def age(self, newest: Index, index: Index) -> jax.Array:
+        """Steps of the environment, over all rows, since the base of each window."""
+        passed = newest.time + 1 - index.time[:, self.model.context]
+        return passed * (newest.row + 1)
+
+    def views(self, key: Key, batch: Batch) -> Views:
+        """Histories of a window's records, shifted and brightened at random.
+
+        The first and all later ones apart, so that a latent does not tell by where the
+        picture was cut what it belongs to.
+        """
+        seen = self.seen(batch, self.model.context, self.config.unroll + 1)
+        first = jax.tree.map(lambda x: x[:, 0], seen)
+        later = jax.tree.map(lambda x: x[:, 1:], seen)
+        key_first, key_later = jax.random.split(key)
+        first, later = (
+            self.augmented(key_first, first),
+            self.augmented(key_later, later),
+        )
+        return Views(first, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), later))
+
+    def augmented(self, key: Key, seen: History) -> History:
+        """Histories `[N, …]`, all of a row alike."""
+        config, image = self.config, seen.observation
+        if not (config.pad or config.intensity):
+            return seen
+        key_shift, key_light = jax.random.split(key)
+        image = random_shift(key_shift, image, config.pad)
+        image = random_intensity(
+            key_light, image.astype(jnp.float32) / 255, config.intensity
+        )
+        return seen.replace(observation=image)
+
+    def loss(
+        self,
+        params: Params,
+        views: Views,
+        action: jax.Array,
+        goals: Unrolled,
+        weight: jax.Array,
+    ):
+        """Σ_k (policy + c · value + prefix + c' · consistency) / K, and c'' ‖θ‖².
+
+        Returns:
+          f32 `[]`; metrics and |v - z| of the first record, f32 `[N]`.
+        """
+        config, model = self.config, self.model
+        latent = model.represent(params, views.first)
+        step = lambda latent, action: model.advance(params, latent, action)
+        latents = unrolled.latents(step, latent, action)
+        shape = goals.value.shape[::-1]
+        said = unflatten_batch(model.predict(params, flatten_batch(latents)), shape)
+        earned = model.prefix_logits(params, latents[1:])
+        cosine = self.consistency(params, latents[1:], views.later)
+        goals = time_first(goals)
+
+        known, acting = goals.known, goals.acting
+        reset = config.model.prefix_horizon
+        prefix = prefixes(goals.reward.T, reset).T[1:]
+        terms = {
+            "policy": acting * unrolled.cross_entropy(goals.policy, said["policy"]),
+            "value": known * model.value_code.loss(said["value"], goals.value),
+            "prefix": known[1:] * model.prefix_code.loss(earned, prefix),
+            # Where an action led there: the last record of an episode is one of them.
+            "consistency": -acting[:-1] * cosine,
+        }
+        scales = {"policy": 1.0, "value": config.value_scale, "prefix": 1.0}
+        scales["consistency"] = config.consistency_scale
+        # k = 0 like the others, unlike MuZero.
+        parts = {
+            name: jnp.mean(jnp.sum(weight * term, 0)) / config.unroll
+            for name, term in terms.items()
+        }
+        total = sum(scales[name] * part for name, part in parts.items())
+        if config.weight_decay:
+            total = total + decay(params, config.weight_decay)
+
+        rewards = prefix_rewards(model.prefix_code.mean(earned), reset)
+        value = model.value_code.mean(said["value"])
+        metrics = {"loss/total": total}
+        metrics |= {f"loss/{name}": part for name, part in parts.items()}
+        metrics |= measured(goals, value, jnp.pad(rewards, ((1, 0), (0, 0))))
+        share = jnp.sum(acting[:-1] * cosine) / jnp.maximum(jnp.sum(acting[:-1]), 1.0)
+        metrics["model/consistency"] = share
+        return total, (metrics, jnp.abs(value - goals.value)[0])
+
+    def consistency(
+        self, params: Params, latents: jax.Array, later: History
+    ) -> jax.Array:
+        """Cosine `[K, N]` between what latents `[K, N, …]` say of the observations to
+        come, and those themselves."""
+        shape = latents.shape[:2]
+        guess = self.model.guessed(params, flatten_batch(latents))
+        return losses.cosine(guess, self.observed(params, later)).reshape(shape)
+
+    def observed(self, params: Params, later: History) -> jax.Array:
+        """Projections `[K · N, D]` of what was observed; no gradient."""
+        still = jax.lax.stop_gradient(params)
+        return self.model.projected(
+            still, self.model.represent(still, flatten_batch(later))
+        )
