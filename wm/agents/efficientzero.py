@@ -32,9 +32,10 @@ import jax
 import jax.numpy as jnp
 
 from wm.agents.efficientzero_config import Config
-from wm.behaviors import latent_search, unrolled
+from wm.agents.efficientzero_search import LatentSearch, decay, measured, time_first
+from wm.agents.efficientzero_search import State as SearchState
+from wm.behaviors import unrolled
 from wm.behaviors.aging import shrinking_horizon, unrolled_by_age
-from wm.behaviors.latent_search import LatentSearch, decay, measured, time_first
 from wm.behaviors.unrolled import Unrolled
 from wm.errors import UserError
 from wm.models.value_equivalent import History
@@ -45,7 +46,7 @@ from wm.ops.trees import flatten_batch, unflatten_batch
 from wm.types import ArraySpec, Batch, EnvSpec, Feedback, Index, Key, Metrics, Params
 
 
-class State(latent_search.State):
+class State(SearchState):
     """All that persists."""
 
     newest: Index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from wm.behaviors.latent_search_config import LatentSearchConfig, require
+from wm.agents.efficientzero_search_config import LatentSearchConfig, require
 from wm.models.value_prefix import ValuePrefixConfig
 
 

@@ -1,4 +1,4 @@
-"""Settings of `latent_search`."""
+"""Settings of `efficientzero_search`."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from wm.agents.efficientzero_search_config import LatentSearchConfig
 from wm.behaviors import unrolled
-from wm.behaviors.latent_search_config import LatentSearchConfig
 from wm.behaviors.unrolled import Unrolled
 from wm.data.priority import PrioritizedReplay
 from wm.data.replay import Replay
