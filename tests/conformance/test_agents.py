@@ -334,11 +334,13 @@ SLOW = (
     "dreamer_v3 planner",
     "mb_mf planning",
     "muzero renewed",
+    "efficientzero",
+    "alphago",
     "ppo squashed",
     "svg 0",
     "svg infinity",
 )
-"""Further forms of an agent that is there already."""
+"""Further forms of an agent that is there already, and what takes longest to compile."""
 PARAMS = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
     for name in AGENTS

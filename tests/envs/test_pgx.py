@@ -68,6 +68,7 @@ def test_who_begins_in_pgx_shows_nowhere():
     np.testing.assert_array_equal(timestep.discount, 0)
 
 
+@pytest.mark.slow
 def test_2048_is_one_player_and_its_chance_is_in_the_key():
     record = played("pgx/2048", (0, 1, 0, 1))
     assert set(record.discount) <= {0.0, 1.0}

@@ -136,6 +136,7 @@ def boards():
     return env, jax.tree.map(lambda x: x[alive], flat)
 
 
+@pytest.mark.slow
 def test_the_rules_of_2048_are_those_of_pgx(boards):
     """Every move made: one number more than our board after it, where that may be."""
     env, (state, action, following, timestep) = boards
@@ -169,6 +170,7 @@ def test_numbers_appear_in_free_cells_alike():
 
 
 @slow
+@pytest.mark.slow
 def test_a_search_of_2048_comes_to_what_expectimax_says():
     """Two moves ahead on a nearly full board, where 14 cells are taken."""
     pytest.importorskip("pgx")
