@@ -331,6 +331,7 @@ class Ready(NamedTuple):
 
 SLOW = (
     "alphazero one player",
+    "dreamer_v3 continuous",
     "dreamer_v3 planner",
     "mb_mf planning",
     "muzero renewed",
