@@ -341,7 +341,7 @@ SLOW = (
     "svg 0",
     "svg infinity",
 )
-"""Further forms of an agent that is there already, and what takes longest to compile."""
+"""Further forms of an agent that is there already, and what compiles longest."""
 PARAMS = [
     pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
     for name in AGENTS
