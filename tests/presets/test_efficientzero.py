@@ -1,14 +1,12 @@
 """Presets of EfficientZero build, trace at full size, and hold published values."""
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 import wm
+from tests.presets.traced import one_update, shapes
 from wm.presets import compose, of
-from wm.train.loop import loop_of
-from wm.train.schedule import Schedule
-from wm.types import ArraySpec, EnvSpec, TimeStep
+from wm.types import ArraySpec, EnvSpec
 
 VECTOR = EnvSpec(ArraySpec((4,)), ArraySpec((), "int32", 3))
 ATARI = EnvSpec(ArraySpec((96, 96, 3), "uint8"), ArraySpec((), "int32", 6))
@@ -20,18 +18,7 @@ ALONE = [name for name in of("efficientzero") if name != "v2"]
 @pytest.mark.parametrize("name", [*ALONE, "atari100k+v2"])
 def test_preset_builds_and_traces_one_update_at_full_size(name):
     agent = wm.agent("efficientzero", SPECS.get(name, VECTOR), preset=name)
-    loop = loop_of(agent, Schedule(**agent.schedule))
-    state = jax.eval_shape(agent.init, jax.random.key(0))
-    rows, seen = loop.schedule.envs, agent.spec.observation
-    shaped = lambda shape, kind: jax.ShapeDtypeStruct((rows, *shape), jnp.dtype(kind))
-    first = TimeStep(
-        observation=shaped(seen.shape, seen.dtype),
-        **dict.fromkeys(("reward", "discount"), shaped((), "float32")),
-        **dict.fromkeys(("is_first", "is_last"), shaped((), "bool")),
-    )
-    buffer = jax.eval_shape(loop.buffer.init, loop.example(state, first))
-    new, _, metrics = jax.eval_shape(loop._update, state, buffer, jax.random.key(0))
-    shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    state, new, metrics = one_update(agent)
     assert shapes(new) == shapes(state)
     assert all(x.shape == () for x in metrics.values())
 

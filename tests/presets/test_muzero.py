@@ -1,14 +1,12 @@
 """Presets of MuZero build, trace at full size, and hold the paper's values."""
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 import wm
+from tests.presets.traced import one_update, shapes
 from wm.presets import compose, of
-from wm.train.loop import loop_of
-from wm.train.schedule import Schedule
-from wm.types import ArraySpec, EnvSpec, TimeStep
+from wm.types import ArraySpec, EnvSpec
 
 BOARD = EnvSpec(ArraySpec((9, 9, 17), "bool"), ArraySpec((), "int32", 82), players=2)
 VECTOR = EnvSpec(ArraySpec((4,)), ArraySpec((), "int32", 3))
@@ -23,24 +21,9 @@ SIZES = {"boards": 20_000_000, "atari": 20_000_000, "atari100k": 400_000}
 @pytest.mark.parametrize("name", [*of("muzero"), "cartpole+reanalyse"])
 def test_preset_builds_and_traces_one_update_at_full_size(name):
     agent = wm.agent("muzero", GAMES.get(name, VECTOR), preset=name)
-    loop = loop_of(agent, Schedule(**agent.schedule))
-    state = jax.eval_shape(agent.init, jax.random.key(0))
-    rows = loop.schedule.envs
-    seen = agent.spec.observation
-    first = TimeStep(
-        observation=jax.ShapeDtypeStruct((rows, *seen.shape), jnp.dtype(seen.dtype)),
-        **dict.fromkeys(
-            ("reward", "discount"), jax.ShapeDtypeStruct((rows,), "float32")
-        ),
-        **dict.fromkeys(("is_first", "is_last"), jax.ShapeDtypeStruct((rows,), "bool")),
-    )
-    buffer = jax.eval_shape(loop.buffer.init, loop.example(state, first))
-    key, keys = jax.eval_shape(loop.update_keys, jax.random.key(0))
-    batches = jax.eval_shape(loop.draw, buffer, keys)[1]
-    new, _, metrics = jax.eval_shape(agent.update, state, key, batches)
-    shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    state, new, metrics = one_update(agent)
     assert shapes(new) == shapes(state)
-    assert all(x.shape == () for x in jax.tree.leaves(metrics))
+    assert all(x.shape == () for x in metrics.values())
     count = sum(x.size for x in jax.tree.leaves(state.params))
     assert count > SIZES.get(name, 1_000)
 
