@@ -3,6 +3,8 @@
 The command line prints them as `wm: <line>` without a traceback.
 """
 
+from typing import Any
+
 
 class UserError(ValueError):
     """A wrong name, option or configuration; exit code 2."""
@@ -17,3 +19,20 @@ class Stopped(KeyboardInterrupt):
 
 class RunError(RuntimeError):
     """A run that cannot go on: damaged, foreign or unwritable; exit code 1."""
+
+
+def require(config: Any, name: str, holds: bool, allowed: str) -> None:
+    """One line where a setting of an agent is not what it must be.
+
+    Args:
+      config: it is a field of.
+      name: of the field.
+      holds: whether all is well.
+      allowed: completes "must be".
+
+    Raises:
+      UserError: `holds` is false.
+    """
+    if not holds:
+        got = getattr(config, name)
+        raise UserError(f"--agent.{name} must be {allowed}, got {got}")

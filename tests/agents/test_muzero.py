@@ -85,7 +85,7 @@ def test_the_loss_is_the_papers_by_hand(ready):
     goals = ready.goals({}, KEY, batch)
     weight = jnp.array([1.0, 0.5, 0.25, 0.125])
     action = batch.action[:, :2]
-    history = jax.tree.map(lambda x: x[:, 0], agent._seen(batch, 0, 1))
+    history = jax.tree.map(lambda x: x[:, 0], agent.seen(batch, 1))
     given = dataclasses.replace(agent.config, value_scale=0.25, weight_decay=0.01)
     other = MuZero(agent.spec, given)
     total, (metrics, error) = jax.jit(other.loss)(
@@ -130,7 +130,7 @@ def test_priorities_of_windows_are_the_first_errors_and_ends_are_not_drawn(ready
     np.testing.assert_array_equal(given.index.time[:, 0], batch.index.time[:, 0])
     assert given.mask.all()
     goals = ready.goals({}, KEY, batch)
-    first = jax.tree.map(lambda x: x[:, 0], ready.agent._seen(batch, 0, 1))
+    first = jax.tree.map(lambda x: x[:, 0], ready.agent.seen(batch, 1))
     latent = ready.agent.model.represent(ready.params, first)
     value = ready.agent.model.heads(ready.params, KEY, wm_state(latent))[1]
     expected = np.abs(value - goals.value[:, 0]) + 1e-6
@@ -246,12 +246,12 @@ def test_priorities_are_on_unless_told_otherwise(ready):
 
 def test_evaluation_has_three_forms(ready):
     spec = ready.env.spec
-    quiet = MuZero(spec, Config(search=MCTSConfig(4, "puct"))).policies["eval"].policy
+    played = lambda config: MuZero(spec, config).acting.policies["eval"].policy
+    quiet = played(Config(search=MCTSConfig(4, "puct")))
     assert (quiet.config.noise, quiet.config.temperature) == (0, 0)
-    alone = MuZero(spec, Config(eval_simulations=0)).policies["eval"].policy
+    alone = played(Config(eval_simulations=0))
     assert not hasattr(alone, "config")
-    unguided = MuZero(spec, Config(eval_guided=False, eval_simulations=9))
-    policy = unguided.policies["eval"].policy
+    policy = played(Config(eval_guided=False, eval_simulations=9))
     assert policy.config.simulations == 9
     logits, value, _ = policy.heads({}, KEY, wm_state(jnp.ones((2, 4))))
     assert logits is None

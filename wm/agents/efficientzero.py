@@ -32,9 +32,7 @@ import jax
 import jax.numpy as jnp
 
 from wm.agents.efficientzero_config import Config
-from wm.agents.efficientzero_search import LatentSearch, decay, measured, time_first
-from wm.agents.efficientzero_search import State as SearchState
-from wm.behaviors import unrolled
+from wm.behaviors import unrolled, unrolled_agent
 from wm.behaviors.aging import shrinking_horizon, unrolled_by_age
 from wm.behaviors.unrolled import Unrolled
 from wm.errors import UserError
@@ -42,11 +40,12 @@ from wm.models.value_equivalent import History
 from wm.models.value_prefix import ValuePrefix, prefix_rewards, prefixes
 from wm.ops import losses
 from wm.ops.augment import random_intensity, random_shift
-from wm.ops.trees import flatten_batch, unflatten_batch
+from wm.ops.trees import flatten_batch
+from wm.planners.acting import Acting
 from wm.types import ArraySpec, Batch, EnvSpec, Feedback, Index, Key, Metrics, Params
 
 
-class State(SearchState):
+class State(unrolled_agent.State):
     """All that persists."""
 
     newest: Index
@@ -62,7 +61,7 @@ class Views(NamedTuple):
     """Leaves `[K, N, stack, …]`, at the K records after it."""
 
 
-class EfficientZero(LatentSearch):
+class EfficientZero(unrolled_agent.UnrolledAgent):
     """The agent; see the module."""
 
     Config = Config
@@ -74,10 +73,7 @@ class EfficientZero(LatentSearch):
           UserError: actions that are not one index, observations that do not fit.
         """
         config = config or Config()
-        if spec.action.classes is None or spec.action.shape:
-            raise UserError(
-                f"{spec.name}: EfficientZero needs actions that are one index"
-            )
+        unrolled_agent.require_index(spec, "EfficientZero")
         seen = spec.observation
         image = isinstance(seen, ArraySpec) and seen.image
         if (config.pad or config.intensity) and not image:
@@ -85,7 +81,9 @@ class EfficientZero(LatentSearch):
                 f"{spec.name}: --agent.pad and --agent.intensity are for pictures; set "
                 "both to 0"
             )
-        super().__init__(spec, config, ValuePrefix(spec, config.model))
+        model = ValuePrefix(spec, config.model)
+        acting, warmup = Acting(model, config), config.warmup_updates
+        super().__init__(spec, config, model, acting, warmup)
         self.config: Config = config
 
     def init(self, key: Key) -> State:
@@ -104,16 +102,14 @@ class EfficientZero(LatentSearch):
         self, state: State, key: Key, batches: dict[str, Batch]
     ) -> tuple[State, dict[str, Feedback], Metrics]:
         """One step on a batch of windows, and their new priorities."""
-        batch, begin = batches["replay"], self.model.context
+        batch = batches["replay"]
         key_goals, key_action, key_view = jax.random.split(key, 3)
         newest = jax.tree.map(
             lambda old, new: jnp.maximum(old, jnp.max(new)), state.newest, batch.index
         )
         state = state.replace(newest=newest)
         goals = self.goals(state, key_goals, batch)
-        action = unrolled.taken(
-            key_action, batch.action[:, begin:], goals, self.spec.action.classes or 0
-        )
+        action = self.taken(key_action, batch, goals)
         views = self.views(key_view, batch)
         loss = lambda params, weight: self.loss(params, views, action, goals, weight)
         state, feedback, metrics = self.one_step(loss, state, batch, goals)
@@ -154,7 +150,7 @@ class EfficientZero(LatentSearch):
         The first and all later ones apart, so that a latent does not tell by where the
         picture was cut what it belongs to.
         """
-        seen = self.seen(batch, self.model.context, self.config.unroll + 1)
+        seen = self.seen(batch, self.config.unroll + 1)
         first = jax.tree.map(lambda x: x[:, 0], seen)
         later = jax.tree.map(lambda x: x[:, 1:], seen)
         key_first, key_later = jax.random.split(key)
@@ -190,42 +186,27 @@ class EfficientZero(LatentSearch):
           f32 `[]`; metrics and |v - z| of the first record, f32 `[N]`.
         """
         config, model = self.config, self.model
-        latent = model.represent(params, views.first)
-        step = lambda latent, action: model.advance(params, latent, action)
-        latents = unrolled.latents(step, latent, action)
-        shape = goals.value.shape[::-1]
-        said = unflatten_batch(model.predict(params, flatten_batch(latents)), shape)
+        goals = unrolled.time_first(goals)
+        latents = self.latents(params, views.first, action)
+        terms, value = self.guidance(params, latents, goals)
+        known, acting = goals.known[1:], goals.acting[:-1]
         earned = model.prefix_logits(params, latents[1:])
-        cosine = self.consistency(params, latents[1:], views.later)
-        goals = time_first(goals)
-
-        known, acting = goals.known, goals.acting
         reset = config.model.prefix_horizon
         prefix = prefixes(goals.reward.T, reset).T[1:]
-        terms = {
-            "policy": acting * unrolled.cross_entropy(goals.policy, said["policy"]),
-            "value": known * model.value_code.loss(said["value"], goals.value),
-            "prefix": known[1:] * model.prefix_code.loss(earned, prefix),
-            # Where an action led there: the last record of an episode is one of them.
-            "consistency": -acting[:-1] * cosine,
-        }
-        scales = {"policy": 1.0, "value": config.value_scale, "prefix": 1.0}
-        scales["consistency"] = config.consistency_scale
+        terms["prefix"] = known * model.prefix_code.loss(earned, prefix)
+        # Where an action led there: the last record of an episode is one of them.
+        cosine = self.consistency(params, latents[1:], views.later)
+        terms["consistency"] = -acting * cosine
+
         # k = 0 like the others, unlike MuZero.
         parts = {
             name: jnp.mean(jnp.sum(weight * term, 0)) / config.unroll
             for name, term in terms.items()
         }
-        total = sum(scales[name] * part for name, part in parts.items())
-        if config.weight_decay:
-            total = total + decay(params, config.weight_decay)
-
+        total, metrics = self.total(params, parts, consistency=config.consistency_scale)
         rewards = prefix_rewards(model.prefix_code.mean(earned), reset)
-        value = model.value_code.mean(said["value"])
-        metrics = {"loss/total": total}
-        metrics |= {f"loss/{name}": part for name, part in parts.items()}
-        metrics |= measured(goals, value, jnp.pad(rewards, ((1, 0), (0, 0))))
-        share = jnp.sum(acting[:-1] * cosine) / jnp.maximum(jnp.sum(acting[:-1]), 1.0)
+        metrics |= unrolled.measured(goals, value, jnp.pad(rewards, ((1, 0), (0, 0))))
+        share = jnp.sum(acting * cosine) / jnp.maximum(jnp.sum(acting), 1.0)
         metrics["model/consistency"] = share
         return total, (metrics, jnp.abs(value - goals.value)[0])
 

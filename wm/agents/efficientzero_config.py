@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from wm.agents.efficientzero_search_config import LatentSearchConfig, require
+from wm.behaviors.unrolled_config import UnrolledConfig
+from wm.errors import require
 from wm.models.value_prefix import ValuePrefixConfig
+from wm.planners.acting import ActingConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(LatentSearchConfig):
+class Config(UnrolledConfig, ActingConfig):
     """Settings of EfficientZero. Sizes by default: ours, for small tasks; the paper's:
     `atari100k`. V2: `v2`."""
 
@@ -31,6 +33,8 @@ class Config(LatentSearchConfig):
     (V2: 30k on Atari, 40k on DMC); unset: never (V1)."""
     mixed_age: int = 5_000
     """Steps of age from which a record is old in that (V2: 5k on Atari, 20k on DMC)."""
+    warmup_updates: int = 0
+    """Updates over which the step size first rises from 0 (1000)."""
     value_scale: float = 0.25
     """Weight of the value's loss (0.25; V2 0.5)."""
     priority_exponent: float = 0.6
@@ -48,8 +52,10 @@ class Config(LatentSearchConfig):
     """Updates between copies of the net to the target net (200)."""
 
     def __post_init__(self):
-        super().__post_init__()
-        for name in ("consistency_scale", "horizon_interval", "pad", "intensity"):
+        ActingConfig.__post_init__(self)
+        UnrolledConfig.__post_init__(self)
+        own = ("consistency_scale", "horizon_interval", "pad", "intensity")
+        for name in (*own, "warmup_updates"):
             require(self, name, getattr(self, name) >= 0, "at least 0")
         after = self.mixed_updates
         require(self, "mixed_updates", after is None or after >= 0, "at least 0")

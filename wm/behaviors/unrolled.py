@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from wm.ops.returns import bootstrapped_return
 from wm.ops.trees import swap_time
-from wm.types import TimeStep, Tree
+from wm.types import Metrics, TimeStep, Tree
 
 
 class Unrolled(NamedTuple):
@@ -89,6 +89,11 @@ def unrolled(
     return jax.lax.stop_gradient(targets)
 
 
+def time_first(targets: Unrolled) -> Unrolled:
+    """Leaves `[K + 1, N, …]`."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1) if x.ndim > 1 else x, targets)
+
+
 def taken(
     key: jax.Array, action: jax.Array, targets: Unrolled, classes: int
 ) -> jax.Array:
@@ -150,3 +155,16 @@ def cross_entropy(policy: jax.Array, logits: jax.Array) -> jax.Array:
 def entropy(policy: jax.Array) -> jax.Array:
     """Of distributions `[…, A]`."""
     return -jnp.sum(jax.scipy.special.xlogy(policy, policy), -1)
+
+
+def measured(targets: Unrolled, value: jax.Array, reward: jax.Array) -> Metrics:
+    """Metrics of what the model said, all `[K + 1, N, …]`."""
+    mean = lambda x, mask: jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+    error, known = jnp.abs(value - targets.value), targets.known
+    return {
+        "behavior/value": mean(value[0], targets.usable),
+        "behavior/value_error": mean(error[0], targets.usable),
+        "behavior/search_entropy": mean(entropy(targets.policy), targets.acting),
+        "model/reward_error": mean(jnp.abs(reward - targets.reward)[1:], known[1:]),
+        "model/last_value_error": mean(error[-1], known[-1]),
+    }

@@ -163,6 +163,10 @@ class ValueEquivalent:
             history=history if self._stacks else None,
         )
 
+    def at(self, state: LatentState) -> LatentState:
+        """The state of what was just observed, itself."""
+        return state
+
     def encode(self, params: Params, timestep: TimeStep) -> TimeStep:
         """Unchanged: what is seen depends on what is stacked."""
         return timestep

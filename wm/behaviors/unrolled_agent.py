@@ -1,7 +1,9 @@
-"""The part of an agent that searches in a latent model, whatever is learned.
+"""The part of an agent that MuZero and what descends from it have alike.
 
-Acting by a search in a latent model, windows of replay by priority, targets that a
-target net makes anew, and one step of the optimizer. What is learned is the agent's.
+A search acts and stores the policy and the value that it found; windows of records are
+drawn by priority; what the model should say of them may be searched anew with a target
+net; the model is unrolled along the actions that were taken, and takes one step of the
+optimizer. How a search is played is the planner's, and handed in.
 """
 
 from __future__ import annotations
@@ -14,18 +16,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from wm.agents.efficientzero_search_config import LatentSearchConfig
 from wm.behaviors import unrolled
 from wm.behaviors.unrolled import Unrolled
+from wm.behaviors.unrolled_config import UnrolledConfig
 from wm.data.priority import PrioritizedReplay
 from wm.data.replay import Replay
-from wm.imagine import act_in
+from wm.errors import UserError
 from wm.models.value_equivalent import History, LatentState
 from wm.nodes import Node
 from wm.ops import optimizers, schedules
 from wm.ops.trees import flatten_batch, unflatten_batch
-from wm.planners.mcts import Likeliest, greedy, mcts
-from wm.planners.playing import Playing, unguided
 from wm.types import (
     Batch,
     EnvSpec,
@@ -66,29 +66,35 @@ class Renewed(NamedTuple):
     """bool `[N]`, whether there was one."""
 
 
-class LatentSearch:
+class UnrolledAgent:
     """Acts by search and keeps what it found; subclasses bring `update`."""
 
-    def __init__(self, spec: EnvSpec, config: LatentSearchConfig, model: Any):
-        """Build searches in `model`, which has the methods of `ValuePrefix`."""
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: UnrolledConfig,
+        model: Any,
+        acting: Any,
+        warmup_updates: int = 0,
+    ):
+        """Join a model and the searches in it.
+
+        Args:
+          spec: of the environment.
+          config: settings.
+          model: with the methods of `ValueEquivalent`.
+          acting: as `planners.acting.Acting`.
+          warmup_updates: over which the step size first rises from 0.
+        """
         self.spec, self.config, self.model = spec, config, model
-        heads = model.heads if config.eval_guided else unguided
-        self.search = mcts(model, model.heads, config.search)
-        playing = Playing(self.search, bool(config.temperatures), config.random_actions)
-        played: Any = mcts(model, heads, greedy(config.search, config.eval_simulations))
-        if config.eval_simulations == 0:
-            played = Likeliest(model, model.heads)
-        self.policies = {
-            "train": act_in(model, playing),
-            "eval": act_in(model, played),
-        }
+        self.acting = acting
         self.exponent = schedules.linear(*config.importance, config.importance_updates)
         self.optimizer = optimizers.decaying(
             config.optimizer,
             config.learning_rate,
             config.decay_updates,
             config.max_norm,
-            config.warmup_updates,
+            warmup_updates,
         )
 
     def init(self, key: Key) -> State:
@@ -104,26 +110,17 @@ class LatentSearch:
 
     def actor(self, state: State) -> Params:
         """The net, and how warm its play is."""
-        config, params = self.config, state.params
-        if config.temperatures:
-            after = jnp.array(config.temperature_updates, jnp.int32)
-            now = jnp.array(config.temperatures)[jnp.sum(state.updates >= after)]
-            return {**params, "temperature": now}
-        return params
+        return self.acting.actor(state.params, state.updates)
 
     def start(self, actor: Params, batch: int) -> Tree:
         """Fresh (model state, previous action, moves made)."""
-        return self.policies["train"].start(actor, batch)
+        return self.acting.start(actor, batch)
 
     def act(
         self, actor: Params, key: Key, carry: Tree, timestep: TimeStep, mode: Mode
     ) -> tuple[Tree, jax.Array, dict[str, jax.Array]]:
-        """Search, then play: by chance in `train` and `prefill`, the best in `eval`."""
-        policy = self.policies["eval" if mode == "eval" else "train"]
-        carry, action, extras = policy.act(actor, key, carry, timestep)
-        if mode == "eval":
-            return carry, action, {}
-        return carry, action, {name: extras[name] for name in ("policy", "value")}
+        """As the search is played; `extras` holds the policy and value it found."""
+        return self.acting.act(actor, key, carry, timestep, mode)
 
     @property
     def window(self) -> int:
@@ -181,6 +178,55 @@ class LatentSearch:
         mask = jnp.ones(priority.shape, bool)[:, None]
         return state, {"replay": Feedback(begins, fields, mask)}, metrics
 
+    def taken(self, key: Key, batch: Batch, goals: Unrolled) -> jax.Array:
+        """The actions of K steps from the base of each window on, `[N, K]`."""
+        action = batch.action[:, self.model.context :]
+        return unrolled.taken(key, action, goals, self.spec.action.classes or 0)
+
+    def latents(self, params: Params, history: History, action: jax.Array) -> jax.Array:
+        """What the model says after 0 … K steps from a history, `[K + 1, N, …]`."""
+        latent = self.model.represent(params, history)
+        step = lambda latent, action: self.model.advance(params, latent, action)
+        return unrolled.latents(step, latent, action)
+
+    def guidance(
+        self, params: Params, latents: jax.Array, goals: Unrolled
+    ) -> tuple[dict[str, jax.Array], jax.Array]:
+        """Losses of policies and values read off latents, and those values.
+
+        Args:
+          params: differentiated.
+          latents: `[K + 1, N, …]`.
+          goals: leaves `[K + 1, N, …]`.
+
+        Returns:
+          Terms `policy` and `value`, masked, and values, f32 `[K + 1, N]` each.
+        """
+        said = self.model.predict(params, flatten_batch(latents))
+        said = unflatten_batch(said, goals.value.shape)
+        policy = unrolled.cross_entropy(goals.policy, said["policy"])
+        value = self.model.value_code.loss(said["value"], goals.value)
+        terms = {"policy": goals.acting * policy, "value": goals.known * value}
+        return terms, self.model.value_code.mean(said["value"])
+
+    def total(
+        self, params: Params, parts: dict[str, jax.Array], **scales: float
+    ) -> tuple[jax.Array, Metrics]:
+        """Σ scale · part and the decay of the parameters, f32 `[]`; metrics.
+
+        Args:
+          params: differentiated.
+          parts: f32 `[]` each.
+          **scales: of parts, by name, where not 1; the value's is known.
+        """
+        scales["value"] = self.config.value_scale
+        total = sum(scales.get(name, 1.0) * part for name, part in parts.items())
+        if self.config.weight_decay:
+            squares = sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(params))
+            total = total + self.config.weight_decay * squares
+        metrics = {"loss/total": total}
+        return total, metrics | {f"loss/{name}": part for name, part in parts.items()}
+
     def renewed(self, target: Params, key: Key, batch: Batch) -> Renewed:
         """Policies and values of records behind the context, where asked for anew by
         the target net."""
@@ -208,7 +254,7 @@ class LatentSearch:
 
     def values(self, params: Params, batch: Batch) -> jax.Array:
         """What the net says of all records behind the context, f32 `[N, P]`."""
-        states, shape = self._states(params, batch)
+        states, shape = self.states(params, batch)
         return self.model.heads(params, None, states)[1].reshape(shape)
 
     def fresh(
@@ -222,9 +268,10 @@ class LatentSearch:
           batch: windows.
           count: P records behind the context; unset: all.
         """
-        states, shape = self._states(params, batch, count)
-        carry = self.search.start(params, math.prod(shape))
-        found = self.search.act(params, key, carry, states)[2]
+        states, shape = self.states(params, batch, count)
+        search = self.acting.search
+        carry = search.start(params, math.prod(shape))
+        found = search.act(params, key, carry, states)[2]
         return unflatten_batch((found["policy"], found["value"]), shape)
 
     def reanalyse(self, state: State, key: Key, batch: Batch) -> Feedback:
@@ -235,18 +282,18 @@ class LatentSearch:
         fields = {"policy": policy, "value": value}
         return Feedback(index, fields, jnp.ones(value.shape, bool))
 
-    def seen(self, batch: Batch, begin: int, count: int | None) -> History:
-        """Histories of `count` records from `begin` on, leaves `[N, P, stack, …]`."""
-        end = None if count is None else begin + count
+    def seen(self, batch: Batch, count: int | None = None) -> History:
+        """Histories of the first `count` records behind the context (unset: of all),
+        leaves `[N, P, stack, …]`."""
+        end = None if count is None else self.model.context + count
         cut = jax.tree.map(lambda x: x[:, :end], (batch.timestep, batch.action))
         return self.model.histories(*cut)
 
-    def _states(
+    def states(
         self, params: Params, batch: Batch, count: int | None = None
     ) -> tuple[Any, tuple[int, int]]:
         """Model states of records behind the context, `[N · P, …]`, and (N, P)."""
-        begin = self.model.context
-        seen = self.seen(batch, begin, count)
+        begin, seen = self.model.context, self.seen(batch, count)
         shape = jax.tree.leaves(seen)[0].shape[:2]
         legal = batch.timestep.legal
         if legal is not None:
@@ -255,24 +302,11 @@ class LatentSearch:
         return self.model.at(LatentState(latent, legal)), shape
 
 
-def decay(params: Params, scale: float) -> jax.Array:
-    """`scale` times the squared norm of all parameters."""
-    return scale * sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(params))
+def require_index(spec: EnvSpec, name: str) -> None:
+    """Complain, for the agent of that name, about actions that are not one index.
 
-
-def time_first(goals: Unrolled) -> Unrolled:
-    """Leaves `[K + 1, N, …]`."""
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1) if x.ndim > 1 else x, goals)
-
-
-def measured(goals: Unrolled, value: jax.Array, reward: jax.Array) -> Metrics:
-    """Metrics of what the model said, all `[K + 1, N, …]`."""
-    mean = lambda x, mask: jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
-    error, known = jnp.abs(value - goals.value), goals.known
-    return {
-        "behavior/value": mean(value[0], goals.usable),
-        "behavior/value_error": mean(error[0], goals.usable),
-        "behavior/search_entropy": mean(unrolled.entropy(goals.policy), goals.acting),
-        "model/reward_error": mean(jnp.abs(reward - goals.reward)[1:], known[1:]),
-        "model/last_value_error": mean(error[-1], known[-1]),
-    }
+    Raises:
+      UserError: they are not.
+    """
+    if spec.action.classes is None or spec.action.shape:
+        raise UserError(f"{spec.name}: {name} needs actions that are one index")

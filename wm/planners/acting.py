@@ -1,0 +1,105 @@
+"""Acting by tree search: played by chance while collecting, at its best in evaluation.
+
+What is played and what is kept of a search; nothing here learns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from wm.errors import require
+from wm.imagine import act_in
+from wm.planners.mcts import Likeliest, MCTSConfig, greedy, mcts
+from wm.planners.playing import Playing, unguided
+from wm.types import Key, Mode, Params, TimeStep, Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class ActingConfig:
+    """How a search is played. Defaults: ours, for small tasks."""
+
+    search: MCTSConfig = dataclasses.field(
+        default_factory=lambda: MCTSConfig(16, "puct", 0.997)
+    )
+    """The search of acting; its gamma is also that of the returns. puct (MuZero) or
+    gumbel (Gumbel MuZero)."""
+    eval_simulations: int | None = None
+    """Of the search in evaluation, which has no noise; 0: the likeliest action of the
+    policy head without a search; unset: as in training."""
+    eval_guided: bool = True
+    """Off: evaluation searches with all actions alike and values of 0, so that it shows
+    what dynamics and rewards alone are good for."""
+    temperatures: tuple[float, ...] = ()
+    """puct: factors on `search.temperature`, in training, one after another (Atari 1,
+    0.5, 0.25). Unset: 1 throughout."""
+    temperature_updates: tuple[int, ...] = ()
+    """Updates after which the next one holds, one fewer than there are of them (Atari
+    500k, 750k of 1M)."""
+    random_actions: float = 0.0
+    """Share of actions drawn uniformly while collecting (0); 1 shows the model random
+    play."""
+
+    def __post_init__(self):
+        simulations, parts = self.eval_simulations, len(self.temperatures)
+        given = lambda name, holds, allowed: require(self, name, holds, allowed)
+        given("eval_simulations", simulations is None or simulations >= 0, "at least 0")
+        given("random_actions", 0 <= self.random_actions <= 1, "in [0, 1]")
+        later = self.temperature_updates
+        rising = all(a < b for a, b in itertools.pairwise((0, *later)))
+        given("temperature_updates", rising, "above 0 and rising")
+        given("temperatures", all(x > 0 for x in self.temperatures), "above 0")
+        matched = len(later) == max(parts - 1, 0)
+        given("temperature_updates", matched, "one fewer than temperatures")
+        visits = not self.temperatures or self.search.method == "puct"
+        given("temperatures", visits, "unset unless search.method is puct")
+
+
+class Acting:
+    """The part of an agent that acts by searching in its model."""
+
+    def __init__(self, model: Any, config: ActingConfig):
+        """Build the searches.
+
+        Args:
+          model: a `WorldModel` whose `heads` guide a search.
+          config: settings.
+        """
+        self.config = config
+        self.search = mcts(model, model.heads, config.search)
+        playing = Playing(self.search, bool(config.temperatures), config.random_actions)
+        heads = model.heads if config.eval_guided else unguided
+        played: Any = mcts(model, heads, greedy(config.search, config.eval_simulations))
+        if config.eval_simulations == 0:
+            played = Likeliest(model, model.heads)
+        self.policies = {
+            "train": act_in(model, playing),
+            "eval": act_in(model, played),
+        }
+
+    def actor(self, params: Params, updates: jax.Array) -> Params:
+        """The net, and how warm its play is after so many updates."""
+        config = self.config
+        if config.temperatures:
+            after = jnp.array(config.temperature_updates, jnp.int32)
+            now = jnp.array(config.temperatures)[jnp.sum(updates >= after)]
+            return {**params, "temperature": now}
+        return params
+
+    def start(self, actor: Params, batch: int) -> Tree:
+        """Fresh (model state, previous action, moves made)."""
+        return self.policies["train"].start(actor, batch)
+
+    def act(
+        self, actor: Params, key: Key, carry: Tree, timestep: TimeStep, mode: Mode
+    ) -> tuple[Tree, jax.Array, dict[str, jax.Array]]:
+        """Search, then play: by chance in `train` and `prefill`, the best in `eval`."""
+        policy = self.policies["eval" if mode == "eval" else "train"]
+        carry, action, extras = policy.act(actor, key, carry, timestep)
+        if mode == "eval":
+            return carry, action, {}
+        return carry, action, {name: extras[name] for name in ("policy", "value")}
