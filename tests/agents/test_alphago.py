@@ -9,28 +9,27 @@ import numpy as np
 import pytest
 
 import wm
+from tests.agents.readied import IN_GAMES, KEY, prefilled, small
 from wm.agents import alphago_fits as fits
 from wm.agents.alphago import AlphaGo, Config
 from wm.agents.alphago_config import REINFORCE, TEACH, VALUE
 from wm.errors import UserError
-from wm.train.loop import loop_of
 from wm.train.schedule import Schedule
 from wm.types import Batch, Index, TimeStep
 
 pytest.importorskip("pgx")
-KEY = jax.random.key(0)
-SMALL = {
-    "net.form": "mlp",
-    "net.layers": 1,
-    "net.units": 8,
-    "teacher.simulations": 2,
-    "search.simulations": 2,
-    "batch_size": 8,
-    "epochs": 2,
-    "pool": 2,
-    "reinforce_rounds": 3,
-    "value_rounds": 2,
-}
+agent_of = small(
+    "alphago",
+    {
+        **IN_GAMES,
+        "teacher.simulations": 2,
+        "batch_size": 8,
+        "epochs": 2,
+        "pool": 2,
+        "reinforce_rounds": 3,
+        "value_rounds": 2,
+    },
+)
 SCHEDULE = Schedule(
     total=800, envs=4, chunk=10, updates=1, prefill=80, fit_steps=40, replay=400
 )
@@ -41,17 +40,10 @@ def env():
     return wm.env("pgx/tic_tac_toe", rules=True)
 
 
-def agent_of(env, **settings):
-    return wm.agent("alphago", env.spec, **{**SMALL, **settings})
-
-
 @pytest.fixture(scope="module")
 def lived(env):
     """Train states after the prefill and after each of seven rounds of one chunk."""
-    loop = loop_of(agent_of(env), SCHEDULE)
-    batched = wm.batch(env)
-    state = jax.jit(lambda k: loop.init(batched, k))(KEY)
-    state = jax.jit(lambda s: loop.prefill(batched, s, 2))(state)
+    loop, batched, state = prefilled(agent_of(env), env, SCHEDULE, 2)
     step = jax.jit(lambda s: loop.one_chunk(batched, loop.fit(batched, s)[0]))
     states = [state]
     for _ in range(7):

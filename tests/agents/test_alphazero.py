@@ -8,26 +8,15 @@ import numpy as np
 import pytest
 
 import wm
+from tests.agents.readied import IN_GAMES, KEY, SCHEDULE, prefilled, small
 from wm.agents.alphazero import AlphaZero, Config
 from wm.errors import UserError
 from wm.models.rules import RulesState
 from wm.planners.mcts import MCTSConfig
-from wm.train.loop import loop_of
-from wm.train.schedule import Schedule
 from wm.types import Batch, Index, TimeStep
 
 pytest.importorskip("pgx")
-KEY = jax.random.key(0)
-SMALL = {
-    "net.form": "mlp",
-    "net.layers": 1,
-    "net.units": 8,
-    "search.simulations": 2,
-    "search.considered": 2,
-}
-SCHEDULE = Schedule(
-    total=400, envs=3, batch_size=4, chunk=4, updates=1, prefill=36, replay=90
-)
+agent_of = small("alphazero", {**IN_GAMES, "search.considered": 2})
 
 
 @pytest.fixture(scope="module")
@@ -35,28 +24,21 @@ def env():
     return wm.env("pgx/tic_tac_toe", rules=True)
 
 
-def agent_of(env, **settings):
-    return wm.agent("alphazero", env.spec, **{**SMALL, **settings})
-
-
 @pytest.fixture(scope="module")
 def collected(env):
     """A run's state after its prefill and four chunks."""
-    loop = loop_of(agent_of(env), SCHEDULE)
-    batched = wm.batch(env)
-    state = jax.jit(lambda k: loop.init(batched, k))(KEY)
-    state = jax.jit(lambda s: loop.prefill(batched, s, 3))(state)
-    prefilled = state
+    loop, batched, state = prefilled(agent_of(env), env, SCHEDULE, 3)
+    prefill = state
     chunk = jax.jit(lambda s: loop.one_chunk(batched, s))
     for _ in range(4):
         state = chunk(state)
-    return loop, prefilled, state
+    return loop, prefill, state
 
 
 def test_every_position_of_a_finished_game_knows_its_outcome(collected):
     """Recomputed game by game from what is stored, prefill included."""
-    loop, prefilled, state = collected
-    assert prefilled.buffer.ring.columns.extras["finished"].any()
+    loop, prefill, state = collected
+    assert prefill.buffer.ring.columns.extras["finished"].any()
     data = loop.buffer.dataset(state.buffer).steps
     count = int(state.buffer.ring.count)
     assert count == 28

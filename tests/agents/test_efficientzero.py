@@ -8,31 +8,19 @@ import numpy as np
 import pytest
 
 import wm
+from tests.agents.readied import IN_LATENTS, KEY, SCHEDULE, Ready, small
 from wm.agents.efficientzero import Config, EfficientZero
 from wm.data.priority import PrioritizedReplay
 from wm.errors import UserError
 from wm.planners.mcts import MCTSConfig
-from wm.train.loop import loop_of
-from wm.train.schedule import Schedule
 from wm.types import ArraySpec, EnvSpec, Index
 
-KEY = jax.random.key(0)
 SMALL = {
-    "search.method": "gumbel",
+    **IN_LATENTS,
     "search.simulations": 2,
-    "search.gamma": 0.9,
-    "model.units": 8,
-    "model.latent": 4,
-    "model.head_units": 8,
     "model.memory": 4,
     "model.projection": 6,
     "model.bottleneck": 4,
-    "model.value_bins": 11,
-    "model.reward_bins": 11,
-    "model.value_limit": 2.0,
-    "model.reward_limit": 2.0,
-    "unroll": 2,
-    "steps": 3,
     "reanalyse": 0.5,
     "horizon_interval": 10,
     "pad": 1,
@@ -40,39 +28,12 @@ SMALL = {
     "mixed_updates": 7,
     "mixed_age": 5,
 }
-SCHEDULE = Schedule(
-    total=400, envs=3, batch_size=4, chunk=4, updates=1, prefill=36, replay=90
-)
-
-
-class Ready:
-    """An agent with data, everything that tests call compiled once."""
-
-    def __init__(self):
-        self.env = wm.env("pixels/catch", size=6)
-        self.agent = wm.agent("efficientzero", self.env.spec, **SMALL)
-        loop = loop_of(self.agent, SCHEDULE)
-        batched = wm.batch(self.env)
-
-        def begun(key):
-            return loop.prefill(batched, loop.init(batched, key), 5)
-
-        self.state = jax.jit(begun)(KEY)
-        length = self.agent.window
-        sample = lambda key: loop.buffer.sample(self.state.buffer, key, 4, length)
-        self.batch = jax.jit(sample)(KEY)[1]
-        self.update = jax.jit(
-            lambda s, key, b: self.agent.update(s, key, {"replay": b})
-        )
-        self.goals = jax.jit(self.agent.goals)
-        # Heads begin at zero: give them opinions.
-        moved = lambda x: x + 0.3 * jax.random.normal(KEY, x.shape)
-        self.params = jax.tree.map(moved, self.state.agent.params)
 
 
 @pytest.fixture(scope="module")
 def ready():
-    return Ready()
+    env = wm.env("pixels/catch", size=6)
+    return Ready(small("efficientzero", SMALL)(env), env)
 
 
 def test_the_loss_is_the_papers_by_hand(ready):

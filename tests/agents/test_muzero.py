@@ -8,75 +8,35 @@ import numpy as np
 import pytest
 
 import wm
+from tests.agents.readied import IN_LATENTS, KEY, SCHEDULE, Ready, small
 from wm.agents.muzero import Config, MuZero
 from wm.data.priority import PrioritizedReplay
 from wm.data.replay import Replay
 from wm.errors import UserError
+from wm.models.value_equivalent import LatentState
 from wm.planners.mcts import MCTSConfig
-from wm.train.loop import loop_of
-from wm.train.schedule import Schedule
 from wm.types import ArraySpec, EnvSpec
 
-KEY = jax.random.key(0)
-SMALL = {
-    "search.method": "gumbel",
-    "priority_exponent": 1.0,
-    "search.simulations": 3,
-    "search.gamma": 0.9,
-    "model.units": 8,
-    "model.latent": 4,
-    "model.head_units": 8,
-    "model.value_bins": 11,
-    "model.reward_bins": 11,
-    "model.value_limit": 2.0,
-    "model.reward_limit": 2.0,
-    "unroll": 2,
-    "steps": 3,
-}
 RENEWED = {"reanalyse": 0.5, "fresh_values": True, "target_updates": 3}
 RENEWED |= {"reanalyse_batch": 2}
-SCHEDULE = Schedule(
-    total=400, envs=3, batch_size=4, chunk=4, updates=1, prefill=36, replay=90
+agent_of = small(
+    "muzero", {**IN_LATENTS, "search.simulations": 3, "priority_exponent": 1.0}
 )
 
 
-def agent_of(env, **settings):
-    return wm.agent("muzero", env.spec, **{**SMALL, **settings})
-
-
-class Ready:
-    """An agent with data, everything that tests call compiled once."""
-
-    def __init__(self, **settings):
-        self.env = wm.env("gymnax/Catch-bsuite")
-        self.agent = agent_of(self.env, **settings)
-        self.loop = loop_of(self.agent, SCHEDULE)
-        batched = wm.batch(self.env)
-
-        def begun(key):
-            return self.loop.prefill(batched, self.loop.init(batched, key), 5)
-
-        self.state = jax.jit(begun)(KEY)
-        length = self.agent.window
-        sample = lambda key: self.loop.buffer.sample(self.state.buffer, key, 4, length)
-        self.batch = jax.jit(sample)(KEY)[1]
-        self.update = jax.jit(
-            lambda s, key, b: self.agent.update(s, key, {"replay": b})
-        )
-        self.goals = jax.jit(self.agent.goals)
-        # Heads begin at zero: give them opinions.
-        moved = lambda x: x + 0.3 * jax.random.normal(KEY, x.shape)
-        self.params = jax.tree.map(moved, self.state.agent.params)
+def ready_with(**settings):
+    env = wm.env("gymnax/Catch-bsuite")
+    return Ready(agent_of(env, **settings), env)
 
 
 @pytest.fixture(scope="module")
 def ready():
-    return Ready()
+    return ready_with()
 
 
 @pytest.fixture(scope="module")
 def renewed():
-    return Ready(**RENEWED)
+    return ready_with(**RENEWED)
 
 
 def test_the_loss_is_the_papers_by_hand(ready):
@@ -132,17 +92,11 @@ def test_priorities_of_windows_are_the_first_errors_and_ends_are_not_drawn(ready
     goals = ready.goals({}, KEY, batch)
     first = jax.tree.map(lambda x: x[:, 0], ready.agent.seen(batch, 1))
     latent = ready.agent.model.represent(ready.params, first)
-    value = ready.agent.model.heads(ready.params, KEY, wm_state(latent))[1]
+    value = ready.agent.model.heads(ready.params, KEY, LatentState(latent))[1]
     expected = np.abs(value - goals.value[:, 0]) + 1e-6
     expected = np.where(goals.usable > 0, expected, 0.0)
     np.testing.assert_allclose(given.fields["priority"][:, 0], expected, rtol=1e-4)
     assert expected[0] == 0
-
-
-def wm_state(latent):
-    from wm.models.value_equivalent import LatentState
-
-    return LatentState(latent)
 
 
 def test_windows_drawn_often_weigh_less(ready):
@@ -253,7 +207,7 @@ def test_evaluation_has_three_forms(ready):
     assert not hasattr(alone, "config")
     policy = played(Config(eval_guided=False, eval_simulations=9))
     assert policy.config.simulations == 9
-    logits, value, _ = policy.heads({}, KEY, wm_state(jnp.ones((2, 4))))
+    logits, value, _ = policy.heads({}, KEY, LatentState(jnp.ones((2, 4))))
     assert logits is None
     assert (value == 0).all()
 
