@@ -188,7 +188,7 @@ class EfficientZero(unrolled_agent.UnrolledAgent):
         config, model = self.config, self.model
         goals = unrolled.time_first(goals)
         latents = self.latents(params, views.first, action)
-        terms, value = self.guidance(params, latents, goals)
+        terms, value = self.guidance(params, flatten_batch(latents), goals)
         known, acting = goals.known[1:], goals.acting[:-1]
         earned = model.prefix_logits(params, latents[1:])
         reset = config.model.prefix_horizon

@@ -96,10 +96,9 @@ class MuZero(UnrolledAgent):
           f32 `[]`; metrics and |v - z| of the first record, f32 `[N]`.
         """
         goals = unrolled.time_first(goals)
-        latents = self.latents(params, history, action)
-        terms, value = self.guidance(params, latents, goals)
-        earned = self.model.reward_logits(params, flatten_batch(latents))
-        earned = unflatten_batch(earned, value.shape)
+        rows = flatten_batch(self.latents(params, history, action))
+        terms, value = self.guidance(params, rows, goals)
+        earned = unflatten_batch(self.model.reward_logits(params, rows), value.shape)
         code = self.model.reward_code
         # What led to the base was earned before it.
         known = goals.known.at[0].set(0.0)

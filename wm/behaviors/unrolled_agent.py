@@ -190,20 +190,19 @@ class UnrolledAgent:
         return unrolled.latents(step, latent, action)
 
     def guidance(
-        self, params: Params, latents: jax.Array, goals: Unrolled
+        self, params: Params, rows: jax.Array, goals: Unrolled
     ) -> tuple[dict[str, jax.Array], jax.Array]:
         """Losses of policies and values read off latents, and those values.
 
         Args:
           params: differentiated.
-          latents: `[K + 1, N, …]`.
+          rows: latents `[(K + 1) · N, …]`.
           goals: leaves `[K + 1, N, …]`.
 
         Returns:
           Terms `policy` and `value`, masked, and values, f32 `[K + 1, N]` each.
         """
-        said = self.model.predict(params, flatten_batch(latents))
-        said = unflatten_batch(said, goals.value.shape)
+        said = unflatten_batch(self.model.predict(params, rows), goals.value.shape)
         policy = unrolled.cross_entropy(goals.policy, said["policy"])
         value = self.model.value_code.loss(said["value"], goals.value)
         terms = {"policy": goals.acting * policy, "value": goals.known * value}
