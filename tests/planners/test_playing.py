@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from wm.planners.mcts import MCTSConfig, by_visits
 from wm.planners.playing import Playing, unguided
@@ -64,3 +65,32 @@ def test_without_a_guide_nothing_is_known():
     assert logits is None
     assert actions is None
     np.testing.assert_array_equal(value, [0, 0])
+
+
+class Drawn(Still):
+    """The same over three drawn numbers, of which the second is played."""
+
+    class model:
+        spec = EnvSpec(ArraySpec((1,)), ArraySpec((1,)))
+
+    def played(self, index, actions):
+        return actions[jnp.arange(ROWS), index]
+
+    def act(self, params, key, carry, x):
+        carry, index, extras = super().act(params, key, carry, x)
+        actions = jnp.broadcast_to(jnp.array([[0.1], [0.2], [0.3]]), (ROWS, 3, 1))
+        action = self.played(index + 1, actions)
+        return carry, action, extras | {"actions": actions}
+
+
+def test_drawn_actions_are_played_by_visits_or_any_number_is():
+    carry = jnp.zeros(ROWS, jnp.int32)
+    warm = {"temperature": jnp.float32(0.5)}
+    playing = Playing(Drawn(), scheduled=True)
+    action = playing.act(warm, KEY, carry, carry)[1]
+    assert action.shape == (ROWS, 1)
+    assert float((action == 0.1).mean()) == pytest.approx(0.64, abs=0.04)
+    playing = Playing(Drawn(), random_actions=0.5)
+    action = playing.act({}, KEY, carry, carry)[1]
+    assert float((action == 0.2).mean()) == pytest.approx(0.5, abs=0.04)
+    assert float(action.min()) < -0.9

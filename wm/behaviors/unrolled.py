@@ -42,6 +42,8 @@ class Unrolled(NamedTuple):
     usable: jax.Array
     """f32 `[N]`, 1 where the window begins in an episode; at a record that ended one
     no action followed."""
+    actions: jax.Array | None = None
+    """`[N, K + 1, draws, F]`, what the policy is of, where actions were drawn."""
 
 
 def unrolled(
@@ -51,6 +53,7 @@ def unrolled(
     K: int,
     steps: int,
     gamma: float,
+    actions: jax.Array | None = None,
 ) -> Unrolled:
     """Targets from records `[N, K + 1 + steps, …]`, the first of which is the base.
 
@@ -61,6 +64,7 @@ def unrolled(
       K: steps of the model.
       steps: n of the returns.
       gamma: on top of the environment's discounts, whose signs are those of players.
+      actions: `[N, ≥ K + 1, draws, F]`, what the policies are of, where not of all.
     """
     cut = lambda x: x[:, : K + 1]
     first, last = cut(timestep.is_first), cut(timestep.is_last)
@@ -85,6 +89,7 @@ def unrolled(
         acting=(~ended & ~beyond).astype(jnp.float32),
         over=ended | beyond,
         usable=usable.astype(jnp.float32),
+        actions=None if actions is None else cut(actions),
     )
     return jax.lax.stop_gradient(targets)
 
@@ -97,18 +102,21 @@ def time_first(targets: Unrolled) -> Unrolled:
 def taken(
     key: jax.Array, action: jax.Array, targets: Unrolled, classes: int
 ) -> jax.Array:
-    """The actions of K steps `[N, K]`; drawn at random where the episode is over.
+    """The actions of K steps `[N, K, …]`; drawn at random where the episode is over.
 
-    What is absorbing stays so whatever is done.
+    What is absorbing stays so whatever is done. `classes` of 0: numbers in [-1, 1].
     """
     K = targets.over.shape[1] - 1
-    drawn = jax.random.randint(key, (action.shape[0], K), 0, classes)
-    return jnp.where(targets.over[:, :K], drawn, action[:, :K]).astype(action.dtype)
+    action = action[:, :K]
+    if classes:
+        drawn = jax.random.randint(key, action.shape, 0, classes)
+    else:
+        drawn = jax.random.uniform(key, action.shape, minval=-1.0)
+    over = targets.over[:, :K].reshape(*action.shape[:2], *(1,) * (action.ndim - 2))
+    return jnp.where(over, drawn, action).astype(action.dtype)
 
 
-def latents(
-    advance: Callable[[Tree, jax.Array], Tree], latent: Tree, action: jax.Array
-) -> Tree:
+def latents(advance: Callable[[Tree, Tree], Tree], latent: Tree, action: Tree) -> Tree:
     """The latents after 0 … K steps, leaves `[K + 1, N, …]`.
 
     The gradient is halved on its way into each step, not where heads read a latent.
@@ -116,14 +124,14 @@ def latents(
     Args:
       advance: `(latent, action [N, …]) -> latent`.
       latent: leaves `[N, …]`.
-      action: `[N, K, …]`.
+      action: leaves `[N, K, …]`.
     """
 
     def body(latent, action):
         latent = advance(jax.tree.map(halved, latent), action)
         return latent, latent
 
-    _, later = jax.lax.scan(body, latent, jnp.swapaxes(action, 0, 1))
+    _, later = jax.lax.scan(body, latent, swap_time(action))
     join = lambda x, xs: jnp.concatenate([x[None], xs])
     return jax.tree.map(join, latent, later)
 

@@ -5,8 +5,8 @@ holds every outcome in its share. A search without them draws the chance of an e
 once, when it is first walked, and plans on that.
 
 Source: Antonoglou et al. 2022; google-deepmind/mctx 0.0.71, `stochastic_muzero_policy`.
-Differs: an afterstate has no value of its own; what is new is worth what one outcome,
-drawn, earns and leads to (theirs: a head of the net).
+Differs: where a model has no `afterstate_value` (theirs: a head of the net), what is
+new is worth what one outcome, drawn, earns and leads to.
 """
 
 from __future__ import annotations
@@ -41,12 +41,16 @@ def search(policy: Any, given: dict[str, Any]) -> mctx.PolicyOutput:
         key_chance, key_outcome = jax.random.split(key)
         played = policy.played(action, None)
         after, logits = policy.model.afterstate(params, embedding[0], played)
-        outcome = jax.random.categorical(key_chance, logits)
-        _, leaf, reward, discount = _followed(
-            policy, params, key_outcome, after, outcome
-        )
+        if hasattr(policy.model, "afterstate_value"):
+            value = policy.model.afterstate_value(params, after)
+        else:
+            outcome = jax.random.categorical(key_chance, logits)
+            _, leaf, reward, discount = _followed(
+                policy, params, key_outcome, after, outcome
+            )
+            value = reward + discount * leaf.value
         output = mctx.DecisionRecurrentFnOutput(  # pyright: ignore[reportCallIssue]
-            chance_logits=logits, afterstate_value=reward + discount * leaf.value
+            chance_logits=logits, afterstate_value=value
         )
         return output, after
 

@@ -37,7 +37,8 @@ Heads = Callable[[Params, Key, Tree], tuple[Any, jax.Array, Any]]
 
 None for logits: all alike. `actions`: drawn in M, F numbers each; logits are then of
 these K, and None is right where they were drawn from the policy itself, whose density
-has been counted by drawing. Only actions of one index need none."""
+has been counted by drawing; -inf for what was drawn before. Only actions of one index
+need none."""
 
 Method = Literal["gumbel", "puct", "stochastic"]
 Statistics = Literal["siblings", "tree", "bounds"]
@@ -151,6 +152,8 @@ class MCTS(NamedTuple):
     model: Any
     heads: Heads
     config: MCTSConfig
+    root: Heads | None = None
+    """At the root, if other than within the tree."""
 
     def start(self, params: Params, batch: int) -> jax.Array:
         """Moves made so far, i32 `[B]`."""
@@ -194,7 +197,7 @@ class MCTS(NamedTuple):
         key_root, key_noise, key_search = jax.random.split(key, 3)
         # What only observing needs (frames to be stacked) is not copied to every node.
         x = getattr(self.model, "bare", lambda state: state)(x)
-        leaf = self.look(params, key_root, x)
+        leaf = self.look(params, key_root, x, self.root)
         config = self.config
         late = jnp.zeros((leaf.value.shape[0], 1))
         if moves is not None and config.temperature_moves is not None:
@@ -250,13 +253,15 @@ class MCTS(NamedTuple):
         )
         return output, (state, leaf.actions)
 
-    def look(self, params: Params, key: Key, state: Tree) -> Leaf:
-        """What `heads` say, illegal actions masked.
+    def look(
+        self, params: Params, key: Key, state: Tree, heads: Heads | None = None
+    ) -> Leaf:
+        """What `heads` say (unset: the tree's), illegal actions masked.
 
         Raises:
           ValueError: actions that cannot be counted, and none drawn.
         """
-        logits, value, actions = self.heads(params, key, state)
+        logits, value, actions = (heads or self.heads)(params, key, state)
         spec = self.model.spec.action
         B = value.shape[0]
         if actions is None:
@@ -268,7 +273,9 @@ class MCTS(NamedTuple):
             legal = legal_now(self.model, params, state)
             width = spec.classes
         else:
-            legal, width = None, actions.shape[1]
+            # What was drawn twice is tried once.
+            legal = None if logits is None else jnp.isfinite(logits)
+            width = actions.shape[1]
         if logits is None:
             logits = jnp.zeros((B, width), jnp.float32)
         logits = logits.astype(jnp.float32)
@@ -316,13 +323,19 @@ def by_visits(key: Key, visits: jax.Array, temperature: jax.Array) -> jax.Array:
     return jax.random.categorical(key, logits).astype(jnp.int32)
 
 
-def mcts(model: WorldModel, heads: Heads, config: MCTSConfig | None = None) -> MCTS:
+def mcts(
+    model: WorldModel,
+    heads: Heads,
+    config: MCTSConfig | None = None,
+    root: Heads | None = None,
+) -> MCTS:
     """Search a tree in `model`, guided by `heads`; see the module.
 
     Args:
       model: any; its `legal` is asked in every state where the spec has legal actions.
       heads: see `Heads`.
       config: settings.
+      root: heads at the root, if other than within the tree.
 
     Raises:
       ValueError: `stochastic` in a model that does not tell its chance apart.
@@ -333,7 +346,7 @@ def mcts(model: WorldModel, heads: Heads, config: MCTSConfig | None = None) -> M
             f"method must be gumbel or puct: {model.spec.name} does not tell its "
             "chance apart (chances, afterstate, chance; pgx/2048 does), got stochastic"
         )
-    return MCTS(model, heads, config)
+    return MCTS(model, heads, config, root)
 
 
 def noisy(key: Key, logits: jax.Array, share: float, alpha: float) -> jax.Array:

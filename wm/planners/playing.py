@@ -36,17 +36,34 @@ class Playing(NamedTuple):
             moves = config.temperature_moves
             drawn = by_visits(key_play, extras["visits"], warmth)
             cold = False if moves is None else late >= moves
-            action = jnp.where(cold, action, drawn).astype(action.dtype)
+            if "actions" in extras:
+                drawn = self.search.played(drawn, extras["actions"])
+            action = jnp.where(_like(cold, action), action, drawn)
         if self.random_actions:
-            logits = jnp.zeros_like(extras["policy"])
+            share = self.random_actions
+            drawn = self._any(params, key_random, x, action)
+            free = jax.random.bernoulli(key_whether, share, action.shape[:1])
+            action = jnp.where(_like(free, action), drawn, action)
+        return carry, action, extras
+
+    def _any(self, params: Params, key: Key, x: Tree, action: jax.Array) -> jax.Array:
+        """Legal actions, or numbers, drawn uniformly; as `action`."""
+        spec = self.search.model.spec.action
+        if not spec.discrete:
+            drawn = jax.random.uniform(key, action.shape, minval=-1.0)
+        else:
+            logits = jnp.zeros((action.shape[0], spec.classes))
             legal = legal_now(self.search.model, params, x)
             if legal is not None:
                 logits = jnp.where(legal, logits, MASKED)
-            drawn = jax.random.categorical(key_random, logits).astype(action.dtype)
-            share = self.random_actions
-            free = jax.random.bernoulli(key_whether, share, action.shape)
-            action = jnp.where(free, drawn, action)
-        return carry, action, extras
+            drawn = jax.random.categorical(key, logits)
+        return drawn.astype(action.dtype)
+
+
+def _like(mask: jax.Array | bool, action: jax.Array) -> jax.Array:
+    """A mask of rows that fits actions `[B, …]`."""
+    rows = jnp.broadcast_to(jnp.asarray(mask), action.shape[:1])
+    return rows.reshape(-1, *(1,) * (action.ndim - 1))
 
 
 def unguided(params: Params, key: Key, state: Tree):
