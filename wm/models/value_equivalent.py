@@ -134,7 +134,7 @@ class ValueEquivalent:
     def init(self, key: Key) -> Params:
         """Fresh parameters."""
         keys = jax.random.split(key, 4)
-        history = jax.eval_shape(lambda: self._no_history(1))
+        history = jax.eval_shape(lambda: self.blank(1))
         x = jax.eval_shape(self.planes, history)
         action = jax.eval_shape(
             lambda: self._action(jnp.zeros((1, *self.spec.action.shape), self._kind()))
@@ -152,7 +152,7 @@ class ValueEquivalent:
 
     def start(self, params: Params, batch: int) -> LatentState:
         """Nothing observed yet."""
-        history = self._no_history(batch)
+        history = self.blank(batch)
         latent = jax.eval_shape(self.represent, params, history)
         legal = None
         if self.spec.legal:
@@ -185,7 +185,7 @@ class ValueEquivalent:
             lambda x: jnp.repeat(x[:, None], self.config.stack, 1), tree
         )
         seen = evidence.observation
-        fresh = self._no_history(evidence.is_first.shape[0])
+        fresh = self.blank(evidence.is_first.shape[0])
         history = fresh.replace(observation=repeated(seen))
         if state.history is not None:
             pushed = jax.tree.map(
@@ -204,7 +204,12 @@ class ValueEquivalent:
         self, params: Params, key: Key, state: LatentState, action: jax.Array
     ) -> tuple[LatentState, Prediction]:
         """One step of the latent; `history` stays what it was."""
-        latent = self.advance(params, state.latent, action)
+        return self.arrived(params, state, self.advance(params, state.latent, action))
+
+    def arrived(
+        self, params: Params, state: LatentState, latent: jax.Array
+    ) -> tuple[LatentState, Prediction]:
+        """A state moved on to a latent, and what that earned."""
         reward = self.reward_code.mean(self.reward_logits(params, latent))
         legal = None if state.legal is None else jnp.ones_like(state.legal)
         state = state.replace(latent=latent, legal=legal)
@@ -306,7 +311,8 @@ class ValueEquivalent:
             parts.append(image.reshape(*image.shape[:2], -1))
         return jnp.concatenate(parts, -1)
 
-    def _no_history(self, batch: int) -> History:
+    def blank(self, batch: int) -> History:
+        """Zeros, leaves `[batch, stack, …]`."""
         size, action = self.config.stack, self.spec.action
         zeros = lambda spec: jnp.zeros((batch, size, *spec.shape), spec.dtype)
         return History(
