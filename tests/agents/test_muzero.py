@@ -45,15 +45,13 @@ def test_the_loss_is_the_papers_by_hand(ready):
     goals = ready.goals({}, KEY, batch)
     weight = jnp.array([1.0, 0.5, 0.25, 0.125])
     action = batch.action[:, :2]
-    history = jax.tree.map(lambda x: x[:, 0], agent.seen(batch, 1))
     given = dataclasses.replace(agent.config, value_scale=0.25, weight_decay=0.01)
     other = MuZero(agent.spec, given)
-    total, (metrics, error) = jax.jit(other.loss)(
-        params, history, action, goals, weight
-    )
+    seen = agent.seen(batch, 1)
+    total, (metrics, error) = jax.jit(other.loss)(params, seen, action, goals, weight)
     model, by_hand = agent.model, np.zeros(4)
     logp = lambda x: np.asarray(jax.nn.log_softmax(x))
-    latent = model.represent(params, history)
+    latent = model.represent(params, jax.tree.map(lambda x: x[:, 0], seen))
     for k in range(3):
         if k:
             latent = model.advance(params, latent, action[:, k - 1])
@@ -171,7 +169,8 @@ def test_a_sweep_stores_what_a_search_from_those_records_finds(renewed):
     after, _ = jax.jit(lambda s: loop.reanalyse(None, s))(state)
     assert after.reanalyses == 1
     stored = loop.buffer.read(after.buffer, batch.index).extras
-    policy, value = jax.jit(agent.fresh)(renewed.params, key_agent, batch)
+    found = jax.jit(agent.fresh)(renewed.params, key_agent, batch)
+    policy, value = found["policy"], found["value"]
     times = set()
     for n in reversed(range(N)):  # of two windows over one record the later one wins
         for t in range(L):
@@ -231,13 +230,18 @@ def test_actions_cool_down(ready):
 
 
 def test_what_does_not_fit_is_one_line():
-    with pytest.raises(UserError, match="MuZero needs actions that are one index"):
-        MuZero(EnvSpec(ArraySpec((2,)), ArraySpec((2,))))
+    with pytest.raises(UserError, match="actions must be one index, or numbers"):
+        MuZero(EnvSpec(ArraySpec((2,)), ArraySpec((2,), "int32", 3)))
+    with pytest.raises(UserError, match=r"--agent\.codes needs actions that are one"):
+        MuZero(EnvSpec(ArraySpec((2,)), ArraySpec((2,))), Config(codes=2))
     for field, value in {
         "optimizer": "rmsprop", "eval_simulations": -1, "unroll": 0, "steps": 0,
         "learning_rate": 0.0, "value_scale": -1.0, "decay_updates": (3, 2),
         "reanalyse": 1.5, "importance": (0.4, 2.0), "temperatures": (0.0,),
         "temperature_updates": (5,), "random_actions": -0.1, "max_norm": -1.0,
+        "codes": -1, "commitment_scale": -1.0,
     }.items():  # fmt: skip
         with pytest.raises(UserError, match=f"^--agent.{field} must be"):
             Config(**{field: value})
+    with pytest.raises(UserError, match=r"--agent\.codes must be at least 2 where"):
+        Config(search=MCTSConfig(4, "stochastic"))

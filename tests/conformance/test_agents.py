@@ -188,6 +188,8 @@ TINY_MUZERO = {
     "steps": 2,
 }
 RENEWED = {"reanalyse": 0.5, "fresh_values": True, "reanalyse_batch": 2}
+CODED = {"codes": 3, "model.form": "conv"}
+CODED |= {"search.method": "stochastic"}
 PLANES = {"model.form": "conv", "model.stack": 2, "model.stack_actions": True}
 SWEPT = dataclasses.replace(SELF_PLAY, reanalyse_steps=24)
 
@@ -246,6 +248,16 @@ AGENTS = {
     "muzero": Case(
         lambda spec: wm.agent("muzero", spec, **TINY_MUZERO),
         "gymnax/Catch-bsuite",
+        SELF_PLAY,
+    ),
+    "muzero sampled": Case(
+        lambda spec: wm.agent("muzero", spec, **TINY_MUZERO, **{"sampled.draws": 3}),
+        "classic/pendulum",
+        SELF_PLAY,
+    ),
+    "muzero stochastic": Case(
+        lambda spec: wm.agent("muzero", spec, **TINY_MUZERO, **CODED),
+        "pgx/2048",
         SELF_PLAY,
     ),
     "muzero renewed": Case(
@@ -337,6 +349,8 @@ SLOW = (
     "muzero renewed",
     "efficientzero",
     "alphago",
+    "muzero sampled",
+    "muzero stochastic",
     "ppo squashed",
     "svg 0",
     "svg infinity",

@@ -12,6 +12,9 @@ BOARD = EnvSpec(ArraySpec((9, 9, 17), "bool"), ArraySpec((), "int32", 82), playe
 VECTOR = EnvSpec(ArraySpec((4,)), ArraySpec((), "int32", 3))
 GAMES = {
     "boards": BOARD,
+    "2048": EnvSpec(ArraySpec((4, 4, 31), "bool"), ArraySpec((), "int32", 4)),
+    "pendulum": EnvSpec(ArraySpec((3,)), ArraySpec((1,))),
+    "dmc_state": EnvSpec(ArraySpec((24,)), ArraySpec((6,))),
     "atari": EnvSpec(ArraySpec((96, 96, 3), "uint8"), ArraySpec((), "int32", 18)),
     "atari100k": EnvSpec(ArraySpec((96, 96, 3), "uint8"), ArraySpec((), "int32", 18)),
 }
@@ -26,6 +29,21 @@ def test_preset_builds_and_traces_one_update_at_full_size(name):
     assert all(x.shape == () for x in metrics.values())
     count = sum(x.size for x in jax.tree.leaves(state.params))
     assert count > SIZES.get(name, 1_000)
+
+
+def test_the_published_values_of_drawn_actions():
+    dmc = compose("muzero", "dmc_state")
+    published = {"search.simulations": 50, "sampled.draws": 20, "model.latent": 512}
+    published |= {"sampled.entropy_scale": 5e-3, "learning_rate": 1e-4}
+    assert published.items() <= dmc.agent.items()
+    assert dmc.schedule["batch_size"] == 1_024
+
+
+def test_the_published_values_of_2048():
+    agent = compose("muzero", "2048").agent
+    published = {"search.simulations": 100, "codes": 32, "search.gamma": 0.999}
+    published |= {"search.method": "stochastic", "steps": 10, "learning_rate": 3e-3}
+    assert published.items() <= agent.items()
 
 
 def test_every_preset_says_its_source():

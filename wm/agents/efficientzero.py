@@ -73,7 +73,10 @@ class EfficientZero(unrolled_agent.UnrolledAgent):
           UserError: actions that are not one index, observations that do not fit.
         """
         config = config or Config()
-        unrolled_agent.require_index(spec, "EfficientZero")
+        if spec.action.classes is None or spec.action.shape:
+            raise UserError(
+                f"{spec.name}: EfficientZero needs actions that are one index"
+            )
         seen = spec.observation
         image = isinstance(seen, ArraySpec) and seen.image
         if (config.pad or config.intensity) and not image:

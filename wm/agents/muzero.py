@@ -1,11 +1,13 @@
 """MuZero: tree search in a learned model that predicts rewards, values and policies.
 
-Schrittwieser et al., Nature 2020; its Reanalyse and the search of Danihelka et al. 2022
-(Gumbel MuZero) are settings; details after its pseudocode,
-werner-duvaud/muzero-general 0825bd5 and YeWR/EfficientZero 468bb03. Every action is
-searched in the model from what was observed, and stored with the policy and the value
-that the search found. The model is unrolled K steps from replayed records and fitted to
-the rewards that came, the policies, and n-step returns that end in stored values.
+Schrittwieser et al., Nature 2020; its Reanalyse, the search of Danihelka et al. 2022
+(Gumbel MuZero), actions that are drawn (Sampled MuZero, `behaviors.sampled`) and models
+that tell their chance apart (Stochastic MuZero, `models.value_equivalent_stochastic`)
+are settings; details after its pseudocode, werner-duvaud/muzero-general 0825bd5 and
+YeWR/EfficientZero 468bb03. Every action is searched in the model from what was
+observed, and stored with the policy and the value that the search found. The model is
+unrolled K steps from replayed records and fitted to the rewards that came, the
+policies, and n-step returns that end in stored values.
 Deviations:
 
 - Acting and learning alternate in one program; theirs ran beside each other.
@@ -26,12 +28,15 @@ import jax
 import jax.numpy as jnp
 
 from wm.behaviors import unrolled
+from wm.behaviors.sampled import Middle, Sampled, SampledConfig, SampledHeads
 from wm.behaviors.unrolled import Unrolled
-from wm.behaviors.unrolled_agent import State, UnrolledAgent, require_index
+from wm.behaviors.unrolled_agent import State, UnrolledAgent
 from wm.behaviors.unrolled_config import UnrolledConfig
+from wm.errors import UserError, require
 from wm.models.value_equivalent import History, ValueEquivalent
+from wm.models.value_equivalent_stochastic import StochasticValueEquivalent
 from wm.ops.trees import flatten_batch, unflatten_batch
-from wm.planners.acting import Acting, ActingConfig
+from wm.planners.acting import Acting, ActingConfig, Guides
 from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Params
 
 
@@ -39,9 +44,22 @@ from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Params
 class Config(UnrolledConfig, ActingConfig):
     """Settings of MuZero. Defaults: ours, for small tasks; the paper's: `atari`."""
 
+    sampled: SampledConfig = dataclasses.field(default_factory=SampledConfig)
+    """The policy where actions are drawn (Sampled MuZero): always where they are
+    numbers, else where `sampled.draws` is set."""
+    codes: int = 0
+    """Codes M that the chance between a decision and the next state is told apart by
+    (Stochastic MuZero 32); for search.method stochastic. 0: chance is averaged."""
+    commitment_scale: float = 1.0
+    """codes: weight of the encoder's distance from its code (ours)."""
+
     def __post_init__(self):
         ActingConfig.__post_init__(self)
         UnrolledConfig.__post_init__(self)
+        for name in ("codes", "commitment_scale"):
+            require(self, name, getattr(self, name) >= 0, "at least 0")
+        apart = self.codes > 1 or self.search.method != "stochastic"
+        require(self, "codes", apart, "at least 2 where search.method is stochastic")
 
 
 class MuZero(UnrolledAgent):
@@ -53,12 +71,25 @@ class MuZero(UnrolledAgent):
         """Build model and searches for `spec`.
 
         Raises:
-          UserError: actions that are not one index, observations that do not fit.
+          UserError: actions or observations that do not fit.
         """
         config = config or Config()
-        require_index(spec, "MuZero")
-        model = ValueEquivalent(spec, config.model)
-        super().__init__(spec, config, model, Acting(model, config))
+        drawn = not spec.action.discrete or config.sampled.draws
+        if drawn and config.codes:
+            raise UserError(
+                f"{spec.name}: --agent.codes needs actions that are one index and all "
+                "searched (--agent.sampled.draws unset)"
+            )
+        self.sampled = Sampled(spec.action, config.sampled) if drawn else None
+        outputs = self.sampled.outputs if self.sampled else None
+        base = ValueEquivalent(spec, config.model, outputs)
+        self.coded = None
+        if config.codes:
+            self.coded = StochasticValueEquivalent(base, config.codes)
+        guides = guides_of(base, self.sampled) if self.sampled else Guides(base.heads)
+        # What is stepped: with codes by halves, of which the base is one.
+        model = self.coded or base
+        super().__init__(spec, config, model, Acting(model, config, guides), base=base)
         self.config: Config = config
 
     def update(
@@ -69,45 +100,101 @@ class MuZero(UnrolledAgent):
         key_goals, key_action = jax.random.split(key)
         goals = self.goals(state.target, key_goals, batch)
         action = self.taken(key_action, batch, goals)
-        history = jax.tree.map(lambda x: x[:, 0], self.seen(batch, 1))
-        loss = lambda params, weight: self.loss(params, history, action, goals, weight)
+        # Codes are read off every record, what is not coded off the first alone.
+        seen = self.seen(batch, self.config.unroll + 1 if self.coded else 1)
+        loss = lambda params, weight: self.loss(params, seen, action, goals, weight)
         return self.one_step(loss, state, batch, goals)
 
     def goals(self, target: Params, key: Key, batch: Batch) -> Unrolled:
         """What the model should say of a batch, where asked for by the target net."""
         config, new = self.config, self.renewed(target, key, batch)
-        n, gamma = config.steps, config.search.gamma
-        records = self.records(batch)
+        records, n, gamma = self.records(batch), config.steps, config.search.gamma
         return unrolled.unrolled(
-            records, new.policy, new.value, config.unroll, n, gamma
+            records, new.policy, new.value, config.unroll, n, gamma, new.actions
         )
 
     def loss(
         self,
         params: Params,
-        history: History,
+        seen: History,
         action: jax.Array,
         goals: Unrolled,
         weight: jax.Array,
     ):
         """Σ_k w_k (policy + c · value + reward), weighted, and c' ‖θ‖².
 
+        Args:
+          params: differentiated.
+          seen: histories of the first record, leaves `[N, 1, stack, …]`; with codes of
+            all K + 1.
+          action: taken, `[N, K, …]`.
+          goals: what to say.
+          weight: f32 `[N]`.
+
         Returns:
           f32 `[]`; metrics and |v - z| of the first record, f32 `[N]`.
         """
-        goals = unrolled.time_first(goals)
-        rows = flatten_batch(self.latents(params, history, action))
+        config, goals = self.config, unrolled.time_first(goals)
+        latents, coded, told = self.steps(params, seen, action, goals)
+        rows = flatten_batch(latents)
         terms, value = self.guidance(params, rows, goals)
-        earned = unflatten_batch(self.model.reward_logits(params, rows), value.shape)
-        code = self.model.reward_code
+        earned = unflatten_batch(self.base.reward_logits(params, rows), value.shape)
+        code = self.base.reward_code
         # What led to the base was earned before it.
         known = goals.known.at[0].set(0.0)
         terms["reward"] = known * code.loss(earned, goals.reward)
 
-        weights = unrolled.step_weights(self.config.unroll)[:, None] * weight
+        weights = unrolled.step_weights(config.unroll)[:, None] * weight
         parts = {
-            name: jnp.mean(jnp.sum(weights * term, 0)) for name, term in terms.items()
+            name: jnp.mean(jnp.sum(weights * term, 0))
+            for name, term in (coded | terms).items()
         }
-        total, metrics = self.total(params, parts)
-        metrics |= unrolled.measured(goals, value, code.mean(earned))
+        total, metrics = self.total(
+            params,
+            parts,
+            after_value=config.value_scale,
+            commitment=config.commitment_scale,
+        )
+        metrics |= unrolled.measured(goals, value, code.mean(earned)) | told
         return total, (metrics, jnp.abs(value - goals.value)[0])
+
+    def steps(
+        self, params: Params, seen: History, action: jax.Array, goals: Unrolled
+    ) -> tuple[jax.Array, dict[str, jax.Array], Metrics]:
+        """Latents after 0 … K steps `[K + 1, N, …]`; with codes the afterstates' terms
+        `[K + 1, N]`, and metrics.
+
+        Args: those of `loss`, but for goals, whose leaves are `[K + 1, N, …]`.
+        """
+        first = jax.tree.map(lambda x: x[:, 0], seen)
+        if self.coded is None:
+            return self.latents(params, first, action), {}, {}
+        world, acting = self.coded, goals.acting[:-1]
+        latent = self.base.represent(params, first)
+        code, raw = world.read(params, seen, acting.swapaxes(0, 1))
+        step = lambda latents, given: world.advance(params, latents, given)
+        begun = latent, jnp.zeros_like(latent)
+        latents, afters = unrolled.latents(step, begun, (action, code))
+        terms = world.terms(params, afters[1:], code, raw, goals.value[:-1])
+        # An afterstate is one step on, as its chance is; past an end there is none.
+        padded = lambda x: jnp.pad(x * acting, ((1, 0), (0, 0)))
+        used = (jax.lax.stop_gradient(code).sum((0, 1)) > 0.5).sum()
+        terms = {name: padded(x) for name, x in terms.items()}
+        return latents, terms, {"model/codes_used": used.astype(jnp.float32)}
+
+    def policy_loss(self, output: jax.Array, goals: Unrolled) -> jax.Array:
+        """Of the policy head, `[…]`: against all actions, or against those drawn."""
+        if self.sampled is None:
+            return super().policy_loss(output, goals)
+        assert goals.actions is not None
+        return self.sampled.loss(output, goals.policy, goals.actions)
+
+
+def guides_of(base: ValueEquivalent, sampled: Sampled) -> Guides:
+    """Searches among drawn actions; at the root some are drawn uniformly."""
+    return Guides(
+        tree=SampledHeads(base, sampled),
+        root=SampledHeads(base, sampled, sampled.config.noise),
+        unguided=SampledHeads(base, sampled, guided=False),
+        alone=Middle(base, sampled),
+    )

@@ -92,7 +92,7 @@ AGENTS: dict[str, Entry] = {
     "muzero": Entry(
         target="wm.agents.muzero:MuZero",
         description="tree search in a learned model of rewards, values and policies; "
-        "Gumbel, Reanalyse (Schrittwieser et al. 2020)",
+        "Gumbel, Reanalyse, Sampled, Stochastic (Schrittwieser et al. 2020)",
     ),
     "efficientzero": Entry(
         target="wm.agents.efficientzero:EfficientZero",

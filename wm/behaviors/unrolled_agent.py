@@ -21,7 +21,6 @@ from wm.behaviors.unrolled import Unrolled
 from wm.behaviors.unrolled_config import UnrolledConfig
 from wm.data.priority import PrioritizedReplay
 from wm.data.replay import Replay
-from wm.errors import UserError
 from wm.models.value_equivalent import History, LatentState
 from wm.nodes import Node
 from wm.ops import optimizers, schedules
@@ -57,6 +56,8 @@ class Renewed(NamedTuple):
 
     policy: jax.Array
     """f32 `[N, P, A]`, of all records behind the context."""
+    actions: jax.Array | None
+    """`[N, P, A, F]`, what the policies are of, where actions were drawn."""
     value: jax.Array
     """f32 `[N, P]`, what returns are bootstrapped from."""
     searched: jax.Array
@@ -76,18 +77,21 @@ class UnrolledAgent:
         model: Any,
         acting: Any,
         warmup_updates: int = 0,
+        base: Any = None,
     ):
         """Join a model and the searches in it.
 
         Args:
           spec: of the environment.
           config: settings.
-          model: with the methods of `ValueEquivalent`.
+          model: that is stepped.
           acting: as `planners.acting.Acting`.
           warmup_updates: over which the step size first rises from 0.
+          base: what represents and predicts, with the methods of `ValueEquivalent`;
+            unset: the model itself.
         """
-        self.spec, self.config, self.model = spec, config, model
-        self.acting = acting
+        self.spec, self.config, self.acting = spec, config, acting
+        self.model, self.base = model, base or model
         self.exponent = schedules.linear(*config.importance, config.importance_updates)
         self.optimizer = optimizers.decaying(
             config.optimizer,
@@ -126,7 +130,7 @@ class UnrolledAgent:
     def window(self) -> int:
         """Records that an update reads: what is stacked before the first, K steps of
         the model, and n of the last one's return."""
-        return self.model.context + 1 + self.config.unroll + self.config.steps
+        return self.base.context + 1 + self.config.unroll + self.config.steps
 
     def buffer(self, schedule: Any) -> Replay | PrioritizedReplay:
         """Windows by priority, or uniformly."""
@@ -179,14 +183,14 @@ class UnrolledAgent:
         return state, {"replay": Feedback(begins, fields, mask)}, metrics
 
     def taken(self, key: Key, batch: Batch, goals: Unrolled) -> jax.Array:
-        """The actions of K steps from the base of each window on, `[N, K]`."""
-        action = batch.action[:, self.model.context :]
+        """The actions of K steps from the base of each window on, `[N, K, …]`."""
+        action = batch.action[:, self.base.context :]
         return unrolled.taken(key, action, goals, self.spec.action.classes or 0)
 
     def latents(self, params: Params, history: History, action: jax.Array) -> jax.Array:
         """What the model says after 0 … K steps from a history, `[K + 1, N, …]`."""
-        latent = self.model.represent(params, history)
-        step = lambda latent, action: self.model.advance(params, latent, action)
+        latent = self.base.represent(params, history)
+        step = lambda latent, action: self.base.advance(params, latent, action)
         return unrolled.latents(step, latent, action)
 
     def guidance(
@@ -202,11 +206,15 @@ class UnrolledAgent:
         Returns:
           Terms `policy` and `value`, masked, and values, f32 `[K + 1, N]` each.
         """
-        said = unflatten_batch(self.model.predict(params, rows), goals.value.shape)
-        policy = unrolled.cross_entropy(goals.policy, said["policy"])
-        value = self.model.value_code.loss(said["value"], goals.value)
+        said = unflatten_batch(self.base.predict(params, rows), goals.value.shape)
+        policy = self.policy_loss(said["policy"], goals)
+        value = self.base.value_code.loss(said["value"], goals.value)
         terms = {"policy": goals.acting * policy, "value": goals.known * value}
-        return terms, self.model.value_code.mean(said["value"])
+        return terms, self.base.value_code.mean(said["value"])
+
+    def policy_loss(self, output: jax.Array, goals: Unrolled) -> jax.Array:
+        """Of the policy head, f32 `[…]`."""
+        return unrolled.cross_entropy(goals.policy, output)
 
     def total(
         self, params: Params, parts: dict[str, jax.Array], **scales: float
@@ -229,37 +237,41 @@ class UnrolledAgent:
     def renewed(self, target: Params, key: Key, batch: Batch) -> Renewed:
         """Policies and values of records behind the context, where asked for anew by
         the target net."""
-        config, begin = self.config, self.model.context
-        policy, value = (batch.extras[name][:, begin:] for name in ("policy", "value"))
-        K, new = config.unroll, jnp.zeros(policy.shape[0], bool)
+        config, begin = self.config, self.base.context
+        stored = {name: x[:, begin:] for name, x in batch.extras.items()}
+        value = stored.pop("value")
+        K, new = config.unroll, jnp.zeros(value.shape[0], bool)
         searched = value[:, : K + 1]
         if config.fresh_values:
             value = self.values(target, batch)
-        count = round(config.reanalyse * policy.shape[0])
+        count = round(config.reanalyse * value.shape[0])
         if count:
             # Drawn: the buffer draws in the order of its rows.
             key, key_row = jax.random.split(key)
-            row = jax.random.permutation(key_row, policy.shape[0])[:count]
+            row = jax.random.permutation(key_row, value.shape[0])[:count]
             some = jax.tree.map(lambda x: x[row], batch)
-            found, worth = self.fresh(target, key, some, K + 1)
-            policy = policy.at[row, : K + 1].set(found)
-            searched = searched.at[row].set(worth)
+            found = self.fresh(target, key, some, K + 1)
+            for name, x in stored.items():
+                stored[name] = x.at[row, : K + 1].set(found[name])
+            searched = searched.at[row].set(found["value"])
             new = new.at[row].set(True)
-        return Renewed(policy, value, searched, new)
+        policy, actions = stored["policy"], stored.get("actions")
+        return Renewed(policy, actions, value, searched, new)
 
     def records(self, batch: Batch) -> TimeStep:
         """Those behind the context."""
-        return jax.tree.map(lambda x: x[:, self.model.context :], batch.timestep)
+        return jax.tree.map(lambda x: x[:, self.base.context :], batch.timestep)
 
     def values(self, params: Params, batch: Batch) -> jax.Array:
         """What the net says of all records behind the context, f32 `[N, P]`."""
         states, shape = self.states(params, batch)
-        return self.model.heads(params, None, states)[1].reshape(shape)
+        return self.base.heads(params, None, states)[1].reshape(shape)
 
     def fresh(
         self, params: Params, key: Key, batch: Batch, count: int | None = None
-    ) -> tuple[jax.Array, jax.Array]:
-        """Policies `[N, P, A]` and values `[N, P]` of a search from stored records.
+    ) -> dict[str, jax.Array]:
+        """Searches from stored records: `policy` `[N, P, A]` and `value` `[N, P]`, and
+        where actions are drawn those drawn anew, `actions` `[N, P, A, F]`.
 
         Args:
           params: that the search is guided by, and searches in.
@@ -271,41 +283,31 @@ class UnrolledAgent:
         search = self.acting.search
         carry = search.start(params, math.prod(shape))
         found = search.act(params, key, carry, states)[2]
-        return unflatten_batch((found["policy"], found["value"]), shape)
+        found.pop("visits")
+        return unflatten_batch(found, shape)
 
     def reanalyse(self, state: State, key: Key, batch: Batch) -> Feedback:
         """Stored policies and values of a batch, searched anew."""
-        begin = self.model.context
-        policy, value = self.fresh(state.target or state.params, key, batch)
+        begin = self.base.context
+        fields = self.fresh(state.target or state.params, key, batch)
         index = Index(*(x[:, begin:] for x in batch.index))
-        fields = {"policy": policy, "value": value}
-        return Feedback(index, fields, jnp.ones(value.shape, bool))
+        return Feedback(index, fields, jnp.ones(fields["value"].shape, bool))
 
     def seen(self, batch: Batch, count: int | None = None) -> History:
         """Histories of the first `count` records behind the context (unset: of all),
         leaves `[N, P, stack, …]`."""
-        end = None if count is None else self.model.context + count
+        end = None if count is None else self.base.context + count
         cut = jax.tree.map(lambda x: x[:, :end], (batch.timestep, batch.action))
-        return self.model.histories(*cut)
+        return self.base.histories(*cut)
 
     def states(
         self, params: Params, batch: Batch, count: int | None = None
     ) -> tuple[Any, tuple[int, int]]:
         """Model states of records behind the context, `[N · P, …]`, and (N, P)."""
-        begin, seen = self.model.context, self.seen(batch, count)
+        begin, seen = self.base.context, self.seen(batch, count)
         shape = jax.tree.leaves(seen)[0].shape[:2]
         legal = batch.timestep.legal
         if legal is not None:
             legal = flatten_batch(legal[:, begin : begin + shape[1]])
-        latent = self.model.represent(params, flatten_batch(seen))
-        return self.model.at(LatentState(latent, legal)), shape
-
-
-def require_index(spec: EnvSpec, name: str) -> None:
-    """Complain, for the agent of that name, about actions that are not one index.
-
-    Raises:
-      UserError: they are not.
-    """
-    if spec.action.classes is None or spec.action.shape:
-        raise UserError(f"{spec.name}: {name} needs actions that are one index")
+        latent = self.base.represent(params, flatten_batch(seen))
+        return self.base.at(LatentState(latent, legal)), shape

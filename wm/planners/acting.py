@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from wm.errors import require
 from wm.imagine import act_in
-from wm.planners.mcts import Likeliest, MCTSConfig, greedy, mcts
+from wm.planners.mcts import Heads, Likeliest, MCTSConfig, greedy, mcts
 from wm.planners.playing import Playing, unguided
 from wm.types import Key, Mode, Params, TimeStep, Tree
 
@@ -26,8 +26,8 @@ class ActingConfig:
     search: MCTSConfig = dataclasses.field(
         default_factory=lambda: MCTSConfig(16, "puct", 0.997)
     )
-    """The search of acting; its gamma is also that of the returns. puct (MuZero) or
-    gumbel (Gumbel MuZero)."""
+    """The search of acting; its gamma is also that of the returns. puct (MuZero),
+    gumbel (Gumbel MuZero) or stochastic (Stochastic MuZero, needs codes)."""
     eval_simulations: int | None = None
     """Of the search in evaluation, which has no noise; 0: the likeliest action of the
     policy head without a search; unset: as in training."""
@@ -55,27 +55,42 @@ class ActingConfig:
         given("temperatures", all(x > 0 for x in self.temperatures), "above 0")
         matched = len(later) == max(parts - 1, 0)
         given("temperature_updates", matched, "one fewer than temperatures")
-        visits = not self.temperatures or self.search.method == "puct"
-        given("temperatures", visits, "unset unless search.method is puct")
+        visits = not self.temperatures or self.search.method != "gumbel"
+        given("temperatures", visits, "unset where search.method is gumbel")
+
+
+class Guides(NamedTuple):
+    """What a search knows of states."""
+
+    tree: Heads
+    """Within the tree, and at the root in evaluation."""
+    root: Heads | None = None
+    """At the root while collecting, if other."""
+    unguided: Heads = unguided
+    """Knows nothing, for `eval_guided` off."""
+    alone: Any = None
+    """A policy without a search; unset: the likeliest action."""
 
 
 class Acting:
     """The part of an agent that acts by searching in its model."""
 
-    def __init__(self, model: Any, config: ActingConfig):
+    def __init__(self, model: Any, config: ActingConfig, guides: Guides | None = None):
         """Build the searches.
 
         Args:
-          model: a `WorldModel` whose `heads` guide a search.
+          model: a `WorldModel`.
           config: settings.
+          guides: of the searches; unset: the model's `heads`.
         """
         self.config = config
-        self.search = mcts(model, model.heads, config.search)
+        guides = guides or Guides(model.heads)
+        self.search = mcts(model, guides.tree, config.search, guides.root)
         playing = Playing(self.search, bool(config.temperatures), config.random_actions)
-        heads = model.heads if config.eval_guided else unguided
+        heads = guides.tree if config.eval_guided else guides.unguided
         played: Any = mcts(model, heads, greedy(config.search, config.eval_simulations))
         if config.eval_simulations == 0:
-            played = Likeliest(model, model.heads)
+            played = guides.alone or Likeliest(model, guides.tree)
         self.policies = {
             "train": act_in(model, playing),
             "eval": act_in(model, played),
@@ -102,4 +117,5 @@ class Acting:
         carry, action, extras = policy.act(actor, key, carry, timestep)
         if mode == "eval":
             return carry, action, {}
-        return carry, action, {name: extras[name] for name in ("policy", "value")}
+        kept = ("policy", "value", "actions")
+        return carry, action, {name: extras[name] for name in kept if name in extras}
