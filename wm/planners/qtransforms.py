@@ -50,8 +50,8 @@ def completed(
     bounds: tuple[float, float] | None = None,
     least_range: float = 0.0,
 ) -> jax.Array:
-    """What Gumbel's search adds to logits, from values that are stretched to [0, 1] over
-    the tree's range, or between `bounds`.
+    """What Gumbel's search adds to logits: values stretched to [0, 1] over the tree's
+    range, or between `bounds`.
 
     Among siblings alone (mctx's own way) a difference of 1e-6 is stretched as far as
     one of 1, and noise in the values of a learned model becomes a sharp policy.
