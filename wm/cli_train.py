@@ -257,13 +257,17 @@ def _parameters(name: str) -> list[inspect.Parameter]:
         if parameter.name not in entry.options
         and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
-    return found if is_host(name) else [*found, RULES]
+    return [*found, STACK] if is_host(name) else [*found, STACK, RULES]
 
 
+STACK = inspect.Parameter(
+    "stack", inspect.Parameter.KEYWORD_ONLY, default=1, annotation=int
+)
 RULES = inspect.Parameter(
     "rules", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool
 )
-"""The option that every environment on the device has; see `registry.make`."""
+"""The options that every environment has, or every one on the device; see
+`registry.make`."""
 
 
 def _hint(parameter: inspect.Parameter) -> Any:
@@ -383,6 +387,7 @@ def _help_fields(env: str, preset: Mapping[str, Any]) -> list[tuple[str, Any, An
     parsed = docstring_parser.parse(text)
     meaning = {one.arg_name: one.description or "" for one in parsed.params}
     meaning["rules"] = "Open them to agents that plan on them."
+    meaning["stack"] = "Observations that are seen at once (Atari 4)."
     found = []
     for parameter in _parameters(env):
         help_text = tyro.conf.arg(help=meaning.get(parameter.name, ""))

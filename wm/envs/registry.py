@@ -10,12 +10,13 @@ from wm.errors import UserError
 from wm.table import Entry, load, lookup, missing_extra, unknown
 
 
-def make(name: str, /, rules: bool = False, **options: Any) -> Any:
+def make(name: str, /, rules: bool = False, stack: int = 1, **options: Any) -> Any:
     """The environment called `source/task`.
 
     Args:
       name: a name of `wm list envs`.
       rules: open them, for agents that plan on them; not for host environments.
+      stack: observations that are seen at once, joined along their last axis.
       **options: of that environment (`size=64`); host environments take `num_envs`
         and `seed`.
 
@@ -34,6 +35,10 @@ def make(name: str, /, rules: bool = False, **options: Any) -> Any:
         env = factory(**entry.options, **options)
     except ImportError as error:
         raise missing_extra(name, entry.extra, error) from error
+    if stack != 1:
+        from wm.envs.stacking import stacked
+
+        env = stacked(env, stack)
     if not rules:
         return env
     from wm.envs.wrappers import with_rules

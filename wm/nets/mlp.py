@@ -108,7 +108,7 @@ class Layer(nn.Module):
 
     units: int
     act: str = "none"
-    norm: norms.NormName = "none"
+    norm: norms.AnyNorm = "none"
     bias: bool = True
     blocks: int = 0
     scale: float = 1.0

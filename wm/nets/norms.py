@@ -1,4 +1,4 @@
-"""Normalisation over the last axis, always computed in float32.
+"""Normalisation, always computed in float32: over the last axis, or over a batch.
 
 The mathematics are functions; `Norm` is the linen leaf that owns scale and shift.
 """
@@ -15,6 +15,8 @@ from wm.nets import initializers
 
 NormName = Literal["rms", "layer", "none"]
 NORMS = ("rms", "layer", "none")
+AnyNorm = Literal["rms", "layer", "batch", "none"]
+"""With that of nets which only a loss sees: their outputs depend on the other rows."""
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, epsilon: float = 1e-4) -> jax.Array:
@@ -52,6 +54,27 @@ def layer_norm(
     return y.astype(x.dtype)
 
 
+def batch_norm(
+    x: jax.Array, scale: jax.Array, shift: jax.Array, epsilon: float = 1e-5
+) -> jax.Array:
+    """As `layer_norm`, for every feature over all rows `[…, D]` of this very batch.
+
+    Args:
+      x: `[…, D]`.
+      scale: `[D]`.
+      shift: `[D]`.
+      epsilon: 1e-5 (PyTorch).
+
+    Source: Ioffe & Szegedy 2015, Algorithm 1; no moving statistics are kept.
+    """
+    wide = x.astype(jnp.float32)
+    rows = tuple(range(x.ndim - 1))
+    centered = wide - jnp.mean(wide, rows)
+    variance = jnp.mean(jnp.square(centered), rows)
+    y = centered * (jax.lax.rsqrt(variance + epsilon) * scale) + shift
+    return y.astype(x.dtype)
+
+
 def check_norm(name: str) -> None:
     """Raise where `name` is not one of `NORMS`."""
     if name not in NORMS:
@@ -59,16 +82,16 @@ def check_norm(name: str) -> None:
 
 
 class Norm(nn.Module):
-    """Leaf: `{"scale" [D]}` for "rms", `{"scale", "shift"}` for "layer", else none."""
+    """Leaf: `{"scale" [D]}` for "rms", `{"scale", "shift"}` for "layer" and "batch"."""
 
-    kind: NormName = "rms"
+    kind: AnyNorm = "rms"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         return owned_norm(self, self.kind, x)
 
 
-def owned_norm(module: nn.Module, kind: NormName, x: jax.Array) -> jax.Array:
+def owned_norm(module: nn.Module, kind: AnyNorm, x: jax.Array) -> jax.Array:
     """Norm of `kind` whose parameters are leaves of `module`."""
     if kind == "none":
         return x
@@ -76,4 +99,4 @@ def owned_norm(module: nn.Module, kind: NormName, x: jax.Array) -> jax.Array:
     if kind == "rms":
         return rms_norm(x, scale)
     shift = module.param("shift", initializers.zeros, (x.shape[-1],))
-    return layer_norm(x, scale, shift)
+    return (batch_norm if kind == "batch" else layer_norm)(x, scale, shift)

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import mctx
 
 from wm.planners import chance
-from wm.planners.qtransforms import by_bounds, by_tree
+from wm.planners.qtransforms import by_bounds, by_tree, completed
 from wm.planners.sequences import legal_now, require
 from wm.types import Key, Params, Tree, WorldModel
 
@@ -68,7 +68,7 @@ class MCTSConfig:
     value_visits: float = 50.0
     """gumbel: visits added to the greatest count in that weight (50)."""
     rescale: bool = True
-    """gumbel: values of siblings are stretched to [0, 1] before they are weighed."""
+    """gumbel: values are stretched to [0, 1] before they are weighed."""
     mixed: bool = True
     """gumbel: what was not visited is worth a mixture of the net's value and those of
     the siblings; else the net's value alone."""
@@ -77,14 +77,15 @@ class MCTSConfig:
     exploration_base: float = 19_652.0
     """puct: visits after which that weight has grown visibly (c_base 19652)."""
     statistics: Statistics = "siblings"
-    """puct: what values are stretched by: the least and greatest among siblings (mctx),
-    in the whole tree (MuZero), or `bounds`, known beforehand (board games)."""
+    """What values are stretched by: the least and greatest among siblings (mctx), in
+    the whole tree (MuZero, EfficientZero 2), or `bounds`, known beforehand (board
+    games). In learned models siblings stretch errors to decisions."""
     bounds: tuple[float, float] = (-1.0, 1.0)
-    """puct: least and greatest value, for statistics `bounds`; values beyond count as
-    the nearer of the two."""
+    """Least and greatest value, for statistics `bounds`; values beyond count as the
+    nearer of the two."""
     least_range: float = 0.01
-    """puct: for statistics `tree`, differences below this are not stretched further
-    (MuZero 0, EfficientZero 0.01)."""
+    """For statistics `tree`, differences below this are not stretched further (MuZero
+    0, EfficientZero 0.01)."""
     noise: float = 0.25
     """puct: share of Dirichlet noise in the root's prior (0.25); 0 in evaluation."""
     noise_alpha: float = 0.3
@@ -367,6 +368,16 @@ def noisy(key: Key, logits: jax.Array, share: float, alpha: float) -> jax.Array:
 def transform(config: MCTSConfig) -> Callable:
     """mctx's function from values to what is added to logits or priors."""
     if config.method == "gumbel":
+        return _completed(config)
+    if config.statistics == "siblings":
+        return mctx.qtransform_by_parent_and_siblings
+    if config.statistics == "tree":
+        return functools.partial(by_tree, least_range=config.least_range)
+    return functools.partial(by_bounds, bounds=config.bounds)
+
+
+def _completed(config: MCTSConfig) -> Callable:
+    if config.statistics == "siblings" or not config.rescale:
         return functools.partial(
             mctx.qtransform_completed_by_mix_value,
             value_scale=config.value_scale,
@@ -374,8 +385,12 @@ def transform(config: MCTSConfig) -> Callable:
             rescale_values=config.rescale,
             use_mixed_value=config.mixed,
         )
-    if config.statistics == "siblings":
-        return mctx.qtransform_by_parent_and_siblings
-    if config.statistics == "tree":
-        return functools.partial(by_tree, least_range=config.least_range)
-    return functools.partial(by_bounds, bounds=config.bounds)
+    known = config.statistics == "bounds"
+    return functools.partial(
+        completed,
+        value_scale=config.value_scale,
+        value_visits=config.value_visits,
+        mixed=config.mixed,
+        bounds=config.bounds if known else None,
+        least_range=config.least_range,
+    )

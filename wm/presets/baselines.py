@@ -11,8 +11,14 @@ SB3 = "DLR-RM/stable-baselines3 e05d2db"
 REJAX = "keraJLi/rejax d751095"
 BRAX = "google/brax 0b96d05, notebooks/training.ipynb"
 
-_ATARI_ENV = {"size": 84, "gray": True, "sticky": 0.0, "full_actions": False}
-_NO_STACK = "differs: one frame per observation, lives are no episodes"
+_ATARI_ENV = {
+    "size": 84,
+    "gray": True,
+    "stack": 4,
+    "sticky": 0.0,
+    "full_actions": False,
+}
+_LIVES = "differs: lives are no episodes"
 
 
 def _rollout(envs: int, chunk: int, total: int, **schedule: Any) -> dict[str, Any]:
@@ -104,7 +110,7 @@ PPO: dict[str, Preset] = {
         },
         schedule=_rollout(8, 128, 10_000_000),
         env=_ATARI_ENV,
-        source=f"{CLEANRL}, ppo_atari.py; {_NO_STACK}",
+        source=f"{CLEANRL}, ppo_atari.py; {_LIVES}",
     ),
     "brax": Preset(
         agent={
@@ -202,7 +208,7 @@ DQN: dict[str, Preset] = {
         },
         schedule=_replay(1, 32, 4, 80_000, 1_000_000, 10_000_000),
         env=_ATARI_ENV,
-        source=f"{CLEANRL}, dqn_atari.py; {_NO_STACK}",
+        source=f"{CLEANRL}, dqn_atari.py; {_LIVES}",
     ),
 }
 
