@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from wm.presets.latent_search import ATARI_100K, ATARI_100K_SCHEDULE, UNIT
+from wm.presets.latent_search import ATARI_100K, ATARI_100K_SCHEDULE, SMALL, UNIT
 from wm.presets.preset import Preset
 
 _CODE = "YeWR/EfficientZero 468bb03, config/atari and core/config.py"
 _V2 = "Shengjiewang-Jason/EfficientZeroV2 12b9e77, ez/config/exp/atari.yaml"
 
 _SMALL: dict[str, Any] = {
-    "model.norm": "none",
+    **SMALL,
     "target_updates": 100,
     "importance_updates": 5_000,
 }
@@ -46,35 +46,33 @@ EFFICIENTZERO: dict[str, Preset] = {
         agent=_CATCH,
         schedule={
             "envs": 16,
-            "batch_size": 64,
+            "batch_size": 128,
             "chunk": 9,
-            "updates": 40,
+            "updates": 80,
             "prefill": 1_152,
             "replay": 11_520,
             "total": 10_000,
             "log_steps": 1_152,
         },
-        source="ours: gymnax/Catch-bsuite, minutes on a CPU; not learned yet",
+        source="ours: gymnax/Catch-bsuite, minutes on a CPU",
     ),
     "pixels": Preset(
         agent={**_CATCH, "pad": 1, "intensity": 0.05},
         schedule={
             "envs": 16,
-            "batch_size": 64,
+            "batch_size": 128,
             "chunk": 6,
-            "updates": 24,
+            "updates": 48,
             "prefill": 960,
             "replay": 9_600,
             "total": 5_000,
             "log_steps": 960,
         },
-        source="ours: pixels/catch, pictures as vectors; not learned yet",
+        source="ours: pixels/catch, pictures as vectors",
     ),
     "atari100k": Preset(
         agent={
             **ATARI_100K,
-            # 0.997 per frame, four frames per action.
-            "search.gamma": 0.988,
             "search.least_range": 0.01,
             "search.noise": 0.25,
             "model.residual": True,

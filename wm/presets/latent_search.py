@@ -12,9 +12,29 @@ UNIT: dict[str, Any] = {
 }
 """Values and rewards between -1 and 1. Ours."""
 
-ATARI_100K: dict[str, Any] = {
-    "search.method": "puct",
+SMALL: dict[str, Any] = {
+    "model.norm": "none",
+    "model.residual": True,
+    "model.span": (-3.0, 3.0),
     "search.statistics": "tree",
+    "value_scale": 0.25,
+}
+"""Small tasks. Ours: a short cut past dynamics and wide latents foresee rewards many
+steps ahead; values stretched over the whole tree leave small differences small."""
+
+PAPER: dict[str, Any] = {
+    "model.residual": False,
+    "model.span": (0.0, 1.0),
+    "search.statistics": "tree",
+    "value_scale": 1.0,
+}
+"""What the paper has in place of `SMALL`. Source: Schrittwieser et al. 2020."""
+
+ATARI_100K: dict[str, Any] = {
+    **PAPER,
+    # 0.997 per frame, four frames per action.
+    "search.gamma": 0.988,
+    "search.method": "puct",
     "search.simulations": 50,
     "search.noise_alpha": 0.3,
     "model.form": "downsample",

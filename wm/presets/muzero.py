@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from wm.presets.latent_search import ATARI_100K, ATARI_100K_SCHEDULE, UNIT
+from wm.presets.latent_search import ATARI_100K, ATARI_100K_SCHEDULE, PAPER, SMALL, UNIT
 from wm.presets.preset import Preset
 
 _PAPER = "Schrittwieser et al. 2020, Appendices E to H, and its pseudocode"
 _GENERAL = "werner-duvaud/muzero-general 0825bd5"
 
-_SMALL: dict[str, Any] = {"model.norm": "none", "priority_exponent": 0.0}
+_SMALL: dict[str, Any] = {**SMALL, "priority_exponent": 0.0}
 
 _RESIDUAL: dict[str, Any] = {
+    **PAPER,
     "model.layers": 16,
     "model.units": 256,
     "model.head_units": 256,
     "optimizer": "sgd",
     "weight_decay": 1e-4,
     "search.method": "puct",
-    "search.statistics": "tree",
     "search.noise": 0.25,
 }
 
@@ -59,6 +59,7 @@ MUZERO: dict[str, Preset] = {
     ),
     "cartpole": Preset(
         agent={
+            "search.method": "gumbel",
             "search.gamma": 0.997,
             "model.value_limit": 17.0,
             "model.value_bins": 35,
@@ -66,7 +67,6 @@ MUZERO: dict[str, Preset] = {
             "model.reward_bins": 21,
             "steps": 5,
             "learning_rate": 2e-3,
-            "value_scale": 0.5,
         },
         schedule={
             "envs": 16,
@@ -105,9 +105,10 @@ MUZERO: dict[str, Preset] = {
     ),
     "pendulum": Preset(
         agent={
+            "search.method": "gumbel",
+            "search.considered": 16,
             "search.gamma": 0.97,
             "search.simulations": 32,
-            "search.noise": 0.0,
             "sampled.draws": 16,
             "sampled.mean": 2.0,
             "sampled.std": (0.5, 2.0),
@@ -234,8 +235,8 @@ MUZERO: dict[str, Preset] = {
     ),
     "dmc_state": Preset(
         agent={
+            **PAPER,
             "search.method": "puct",
-            "search.statistics": "tree",
             "search.simulations": 50,
             "search.gamma": 0.997,
             "search.noise": 0.0,
@@ -266,8 +267,8 @@ MUZERO: dict[str, Preset] = {
     ),
     "2048": Preset(
         agent={
+            **PAPER,
             "search.method": "stochastic",
-            "search.statistics": "tree",
             "search.simulations": 100,
             "search.gamma": 0.999,
             "search.noise": 0.25,
@@ -298,7 +299,7 @@ MUZERO: dict[str, Preset] = {
         "simulations, gamma, n, batch, step size, decay, updates, replay",
     ),
     "atari100k": Preset(
-        agent={**ATARI_100K, "search.gamma": 0.997, "weight_decay": 1e-4},
+        agent={**ATARI_100K, "weight_decay": 5e-5},
         schedule=ATARI_100K_SCHEDULE,
         env={"size": 96},
         source="YeWR/EfficientZero 468bb03, config/atari, without its three additions",
