@@ -40,40 +40,51 @@ def renewed():
 
 
 def test_the_loss_is_the_papers_by_hand(ready):
-    """Step by step in a plain loop, from the model's own logits."""
+    """Step by step in a plain loop, from the model's own logits; and its gradient, with
+    half of it into every step of dynamics."""
     agent, batch, params = ready.agent, ready.batch, ready.params
     goals = ready.goals({}, KEY, batch)
     weight = jnp.array([1.0, 0.5, 0.25, 0.125])
     action = batch.action[:, :2]
     given = dataclasses.replace(agent.config, value_scale=0.25, weight_decay=0.01)
     other = MuZero(agent.spec, given)
-    seen = agent.seen(batch, 1)
-    total, (metrics, error) = jax.jit(other.loss)(params, seen, action, goals, weight)
-    model, by_hand = agent.model, np.zeros(4)
-    logp = lambda x: np.asarray(jax.nn.log_softmax(x))
-    latent = model.represent(params, jax.tree.map(lambda x: x[:, 0], seen))
-    for k in range(3):
-        if k:
-            latent = model.advance(params, latent, action[:, k - 1])
-        said = model.predict(params, latent)
-        policy = -(np.asarray(goals.policy[:, k]) * logp(said["policy"])).sum(-1)
-        value = model.value_code.label(goals.value[:, k])
-        value = -(np.asarray(value) * logp(said["value"])).sum(-1)
-        terms = np.asarray(goals.acting[:, k]) * policy
-        terms += 0.25 * np.asarray(goals.known[:, k]) * value
-        if k:
-            earned = model.reward_code.label(goals.reward[:, k])
-            earned = -(
-                np.asarray(earned) * logp(model.reward_logits(params, latent))
-            ).sum(-1)
-            terms += np.asarray(goals.known[:, k]) * earned
-        else:
-            guess = model.value_code.mean(said["value"])
-            expected = np.abs(guess - goals.value[:, 0])
-        by_hand += np.asarray(weight) * terms * (1 if k == 0 else 0.5)
-    squares = sum(float((x**2).sum()) for x in jax.tree.leaves(params))
-    np.testing.assert_allclose(total, by_hand.mean() + 0.01 * squares, rtol=1e-4)
-    np.testing.assert_allclose(error, expected, rtol=1e-4, atol=1e-5)
+    seen, model = agent.seen(batch, 1), agent.model
+    entropy = lambda label, logits: -jnp.sum(label * jax.nn.log_softmax(logits), -1)
+
+    def by_hand(params):
+        latent, total = (
+            model.represent(params, jax.tree.map(lambda x: x[:, 0], seen)),
+            0,
+        )
+        for k in range(3):
+            if k:
+                half = latent / 2 + jax.lax.stop_gradient(latent) / 2
+                latent = model.advance(params, half, action[:, k - 1])
+            said = model.predict(params, latent)
+            terms = goals.acting[:, k] * entropy(goals.policy[:, k], said["policy"])
+            label = model.value_code.label(goals.value[:, k])
+            terms += 0.25 * goals.known[:, k] * entropy(label, said["value"])
+            if k:
+                label = model.reward_code.label(goals.reward[:, k])
+                earned = model.reward_logits(params, latent)
+                terms += goals.known[:, k] * entropy(label, earned)
+            else:
+                guess = model.value_code.mean(said["value"])
+                error = jnp.abs(guess - goals.value[:, 0])
+            total += weight * terms * (1 if k == 0 else 0.5)
+        squares = sum((x**2).sum() for x in jax.tree.leaves(params))
+        return total.mean() + 0.01 * squares, error
+
+    ours = lambda params: other.loss(params, seen, action, goals, weight)
+    found = jax.jit(jax.value_and_grad(ours, has_aux=True))(params)
+    expected = jax.jit(jax.value_and_grad(by_hand, has_aux=True))(params)
+    (total, (metrics, error)), gradient = found
+    np.testing.assert_allclose(total, expected[0][0], rtol=1e-4)
+    np.testing.assert_allclose(error, expected[0][1], rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(
+        *map(jax.tree.leaves, (gradient, expected[1])), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
     assert metrics["loss/policy"] > 0
 
 
@@ -104,6 +115,11 @@ def test_windows_drawn_often_weigh_less(ready):
     uneven = ready.batch._replace(probability=jnp.array([0.1, 0.1, 0.2, 0.4]))
     losses = [ready.update(state, KEY, b)[2]["loss/value"] for b in (even, uneven)]
     assert losses[1] < losses[0]
+    # By hand, from losses of one window each.
+    one = lambda n: jax.tree.map(lambda x: x[n : n + 1].repeat(4, 0), even)
+    alone = [float(ready.update(state, KEY, one(n))[2]["loss/value"]) for n in range(4)]
+    expected = np.dot(alone, [1, 1, 0.5, 0.25]) / 4
+    np.testing.assert_allclose(losses[1], expected, rtol=1e-4)
     halved = ready.batch._replace(probability=jnp.full(4, 0.05))
     np.testing.assert_allclose(
         ready.update(state, KEY, halved)[2]["loss/value"], losses[0]
@@ -112,10 +128,13 @@ def test_windows_drawn_often_weigh_less(ready):
 
 def test_stored_values_end_the_returns(ready):
     """By hand: with gamma 0.9 and n = 3, from records in the middle of an episode."""
-    batch = ready.batch
+    shape = ready.batch.timestep.reward.shape
+    reward, value = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    batch = ready.batch._replace(
+        extras={**ready.batch.extras, "value": jnp.array(value)},
+        timestep=ready.batch.timestep._replace(reward=jnp.array(reward)),
+    )
     goals = ready.goals({}, KEY, batch)
-    value = np.asarray(batch.extras["value"])
-    reward = np.asarray(batch.timestep.reward)
     last = np.asarray(batch.timestep.is_last)
     checked = 0
     for row in range(4):
@@ -143,11 +162,18 @@ def test_the_target_net_is_copied_now_and_then_and_alone_says_what_is_fresh(rene
 
 
 def test_a_share_of_the_policies_is_fresh_and_all_values_are(renewed):
-    batch, agent = renewed.batch, renewed.agent
-    goals = renewed.goals(renewed.params, KEY, batch)
+    """Each row that is searched anew gets its own policy: without noise that is the
+    same in any company."""
+    batch, config = renewed.batch, renewed.agent.config
+    still = dataclasses.replace(config.search, gumbel_scale=0.0)
+    agent = MuZero(renewed.agent.spec, dataclasses.replace(config, search=still))
+    goals = jax.jit(agent.goals)(renewed.params, KEY, batch)
     stored = np.asarray(batch.extras["policy"][:, :3])
     changed = (np.abs(goals.policy - stored) > 1e-4).any((1, 2))
     assert changed.sum() == 2  # half of four
+    own = jax.jit(agent.fresh)(renewed.params, KEY, batch)["policy"][:, :3]
+    np.testing.assert_allclose(goals.policy[changed], own[changed], atol=1e-5)
+    np.testing.assert_allclose(goals.policy[~changed], stored[~changed])
     values = jax.jit(agent.values)(renewed.params, batch)
     assert values.shape == (4, agent.window)
     given = batch._replace(extras={**batch.extras, "value": values})

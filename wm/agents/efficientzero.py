@@ -12,7 +12,7 @@ are added:
 
 Deviations:
 
-- Norms are over channels or features, not over the batch (theirs: batch norm).
+- Norms of what acts are over channels or features (theirs: over the batch).
 - The gradient is halved on its way into each step, not where heads read a latent (as
   MuZero's pseudocode; theirs: both).
 - Absorbing steps behind a real end are learned to be worth nothing; theirs mask the
@@ -40,7 +40,7 @@ from wm.models.value_equivalent import History
 from wm.models.value_prefix import ValuePrefix, prefix_rewards, prefixes
 from wm.ops import losses
 from wm.ops.augment import random_intensity, random_shift
-from wm.ops.trees import flatten_batch
+from wm.ops.trees import flatten_batch, unflatten_batch
 from wm.planners.acting import Acting
 from wm.types import ArraySpec, Batch, EnvSpec, Feedback, Index, Key, Metrics, Params
 
@@ -218,13 +218,14 @@ class EfficientZero(unrolled_agent.UnrolledAgent):
     ) -> jax.Array:
         """Cosine `[K, N]` between what latents `[K, N, …]` say of the observations to
         come, and those themselves."""
-        shape = latents.shape[:2]
-        guess = self.model.guessed(params, flatten_batch(latents))
-        return losses.cosine(guess, self.observed(params, later)).reshape(shape)
+        guessed = lambda latent: self.model.guessed(params, latent)
+        # Each step has a batch, and a norm over it, of its own (core/train.py).
+        return losses.cosine(jax.vmap(guessed)(latents), self.observed(params, later))
 
     def observed(self, params: Params, later: History) -> jax.Array:
-        """Projections `[K · N, D]` of what was observed; no gradient."""
+        """Projections `[K, N, D]` of what was observed; no gradient."""
         still = jax.lax.stop_gradient(params)
-        return self.model.projected(
-            still, self.model.represent(still, flatten_batch(later))
-        )
+        rows = self.model.represent(still, flatten_batch(later))
+        shape = later.action.shape[:2]
+        projected = lambda latent: self.model.projected(still, latent)
+        return jax.vmap(projected)(unflatten_batch(rows, shape))
