@@ -39,7 +39,11 @@ def chance_nets(config: LatentConfig, codes: int, value_bins: int) -> ChanceNets
 
 
 class Encoder(nn.Module):
-    """What was seen to how much it looks like each code."""
+    """What was seen to how much it looks like each code.
+
+    Normed over the batch (only learning reads codes): each of them then is the most
+    alike somewhere. Without, one code soon is so everywhere, and is pulled to 1.
+    """
 
     config: LatentConfig
     codes: int
@@ -53,4 +57,5 @@ class Encoder(nn.Module):
                 x
             )
             x = x.reshape(x.shape[0], -1)
-        return Layer(self.codes, dtype=dtype, name="code")(x).astype(jnp.float32)
+        x = Layer(self.codes, norm="batch", dtype=dtype, name="code")(x)
+        return x.astype(jnp.float32)
