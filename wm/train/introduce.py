@@ -136,6 +136,17 @@ def estimate(steps: int, seconds: float, left: int) -> str:
     return f"about {whole} left, as measured over {counted(steps, 'step')}"
 
 
+def rough(flops: float, seconds: float, left: int, steps: int) -> str:
+    """`roughly 2:10 of computing: 1.2 GFLOP per 16 steps, on paper`."""
+    whole, size = log.clock(seconds * left / steps), f"{flops / 1e6:,.1f} MFLOP"
+    if flops >= 1e9:
+        size = f"{flops / 1e9:,.1f} GFLOP"
+    return (
+        f"roughly {whole}, counted from the program ({size} per "
+        f"{counted(steps, 'step')}) and not measured yet"
+    )
+
+
 def members(agent: Any, scores: np.ndarray) -> list[str]:
     """A line per combination of hyperparameters; none where there are none.
 
