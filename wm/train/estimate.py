@@ -41,7 +41,7 @@ class Measured:
         """As the runner's; the first with any chunks are cut short."""
         if self.few is None or not max(chunks):
             states, report = self.runner.interval(states, chunks, clear)
-            if not self.foretold:
+            if self.few is not None and not self.foretold:
                 self._foretell(states, report)
             return states, report
         cut = [min(count, self.few) for count in chunks]

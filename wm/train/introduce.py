@@ -137,7 +137,7 @@ def estimate(steps: int, seconds: float, left: int) -> str:
 
 
 def rough(flops: float, seconds: float, left: int, steps: int) -> str:
-    """`roughly 2:10 of computing: 1.2 GFLOP per 16 steps, on paper`."""
+    """`roughly 2:10, counted from the program (1.2 GFLOP per 16 steps) …`."""
     whole, size = log.clock(seconds * left / steps), f"{flops / 1e6:,.1f} MFLOP"
     if flops >= 1e9:
         size = f"{flops / 1e9:,.1f} GFLOP"
