@@ -75,6 +75,17 @@ def test_a_continued_run_may_keep_other_checkpoints(tmp_path):
     assert written == {**old["schedule"], "keep_checkpoints": None}
 
 
+def test_a_longer_run_is_continued_by_the_command_that_made_it_longer(tmp_path):
+    old = {**config_of(ENV), "command": ["wm", "train", "--steps", "9"]}
+    rundir.write(tmp_path, old)
+    longer = Schedule(**{**old["schedule"], "total": old["schedule"]["total"] + 1})
+    rundir.extend(tmp_path, longer, ["wm", "train", "--steps", "10"])
+    rundir.extend(tmp_path, longer, ["wm", "train", "--steps", "8"])
+    found = rundir.read_config(tmp_path)
+    assert found["command"][-1] == "10"
+    assert found["schedule"]["total"] == longer.total
+
+
 def test_names_are_the_papers_in_snake_case():
     assert rundir.snake("DreamerV3") == "dreamer_v3"
     assert rundir.snake("Toy") == "toy"

@@ -138,13 +138,10 @@ def estimate(steps: int, seconds: float, left: int) -> str:
 
 def rough(flops: float, seconds: float, left: int, steps: int) -> str:
     """`roughly 2:10, counted from the program (1.2 GFLOP per 16 steps) …`."""
-    whole, size = log.clock(seconds * left / steps), f"{flops / 1e6:,.1f} MFLOP"
-    if flops >= 1e9:
-        size = f"{flops / 1e9:,.1f} GFLOP"
-    return (
-        f"roughly {whole}, counted from the program ({size} per "
-        f"{counted(steps, 'step')}) and not measured yet"
-    )
+    size = f"{flops / 1e9:,.1f} GFLOP" if flops >= 1e9 else f"{flops / 1e6:,.1f} MFLOP"
+    inside = f" ({size} per {counted(steps, 'step')})" if flops >= 1e5 else ""
+    whole = log.clock(seconds * left / steps)
+    return f"roughly {whole}, counted from the program{inside} and not measured yet"
 
 
 def members(agent: Any, scores: np.ndarray) -> list[str]:
