@@ -90,6 +90,8 @@ def kill(count: int, seed: int, minutes: float, more: bool) -> list[dict]:
     generator, begun = random.Random(seed), time.monotonic()
     phases, lost, killed, runs = Counter(), [0], 0, 0
     late = lambda: time.monotonic() > begun + 60 * minutes
+    before = json.loads((RESULTS / "faults.json").read_text()) if more else []
+    rows: list[dict] = []
     with tempfile.TemporaryDirectory() as folder:
         whole, log = Path(folder) / "whole", Path(folder) / "log"
         finish(start(whole, log), log)
@@ -118,13 +120,20 @@ def kill(count: int, seed: int, minutes: float, more: bool) -> list[dict]:
             if contents(run) != contents(whole):
                 raise RuntimeError(f"{run} differs from the run that was left alone")
             shutil.rmtree(run)
+            rows = told(killed, runs, lost, phases, before)
+            record("faults.json", rows)  # at once: a longer stop may be a kill of ours
+    return rows
+
+
+def told(killed: int, runs: int, lost: list[int], phases: Counter, before: list[dict]):
+    """Rows of what happened, with what was recorded `before`."""
     case = "kill -9 at random instants"
     rows = [
         row("faults", f"{case}: continued", killed, "kills", killed, phases=phases),
         row("faults", f"{case}: equal at the end", runs, "runs", runs),
         row("faults", f"{case}: most steps lost", max(lost), "steps", SAVE),
     ]
-    return [*map(added, rows)] if more else rows
+    return [added(one, before) for one in rows]
 
 
 AIMS = ("any", "any", "compiling", "saving", "writing")
@@ -154,14 +163,11 @@ def killed_at(
     return process.wait() == -signal.SIGKILL
 
 
-def added(row: dict) -> dict:
+def added(row: dict, before: list[dict]) -> dict:
     """A row together with the recorded one of the same name."""
-    old = [
-        x
-        for x in json.loads((RESULTS / "faults.json").read_text())
-        if x["case"] == row["case"]
-    ]
-    for one in old:
+    for one in before:
+        if one["case"] != row["case"]:
+            continue
         if row["unit"] == "steps":
             value = max(row["value"], one["value"])
             row |= {"value": value, "ratio": value / row["peer_value"]}

