@@ -32,7 +32,7 @@ def main(out: str, steps: int) -> None:
 
     # One update is not finite: both go back, with the same other key.
     failing = dataclasses.replace(schedule, total=160, **ROLLBACK)
-    train(Fails(ENV.spec, share=0.5), ENV, failing, out=f"{out}-back", seed=1)
+    train(Fails(ENV.spec, 30, 0.5), ENV, failing, out=f"{out}-back")
 
     number = jax.process_index()
     assert distributed.anywhere(number == 1)

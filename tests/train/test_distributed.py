@@ -160,8 +160,7 @@ def test_two_processes_train_one_run_that_one_process_continues(tmp_path):
     np.testing.assert_allclose(losses(out), losses(alone), 1e-5)
     failing = dataclasses.replace(SCHEDULE, total=160, **ROLLBACK)
     back = tmp_path / "both-back", tmp_path / "alone-back"
-    agent = Fails(ENV.spec, share=0.5)
-    train(agent, ENV, failing, out=back[1], seed=1, quiet=True)
+    train(Fails(ENV.spec, 30, 0.5), ENV, failing, out=back[1], quiet=True)
     np.testing.assert_allclose(losses(back[0]), losses(back[1]), 1e-5)
     left = [[x.name for x in (one / FOLDER).iterdir()] for one in back]
     assert left[0] == left[1] != []
