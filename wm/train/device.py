@@ -151,8 +151,10 @@ class DeviceRunner:
         first `interval`."""
         axis, one = self.seeds, self._programs["train", None].work
         calls = axis.count / axis.at_once if axis.mode == "loop" else 1
-        whole = axis.mesh is not None and not axis.apart  # else it was traced for one
-        return Work().plus(one, calls / (axis.mesh.size if whole else 1))
+        sharing = 1
+        if axis.mesh is not None and not axis.apart:  # else it was traced for one
+            sharing = axis.mesh.size
+        return Work().plus(one, calls / sharing)
 
     def _some(self, name: str, fn: Callable, states: States, due: Sequence[bool]):
         """Run `fn` for the seeds that are due; at once they all are, or none."""
