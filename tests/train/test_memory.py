@@ -120,7 +120,7 @@ def test_a_tree_that_does_not_fit_is_refused_with_a_remedy():
     memory.check(need._replace(tree=10**9), 1_000)
     # A tree that is not to blame still takes room from replay.
     need = memory.Need(10 * 10**9, 10**9, 5 * 10**9, tree=10**9)
-    with pytest.raises(RunError, match=r"--train.replay 240 "):
+    with pytest.raises(RunError, match=r"--train.replay 240$"):
         memory.check(need, 1_000)
 
 
