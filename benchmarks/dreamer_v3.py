@@ -25,9 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import wm.presets
-from benchmarks import flops, record
+from benchmarks import record
 from benchmarks.peak import matmul_peak
 from wm.agents.dreamer_v3 import DreamerV3
+from wm.train import workload
 from wm.types import ArraySpec, Batch, EnvSpec, Index, TimeStep
 
 SPECS = {
@@ -63,7 +64,7 @@ def measure(size: str, observation: str, args) -> None:
     agent = DreamerV3(SPECS[observation], config)
     state = jax.jit(agent.init)(jax.random.key(0))
     batch = random_batch(agent)
-    work = flops.count(agent.update, state, jax.random.key(1), {"replay": batch})
+    work = workload.count(agent.update, state, jax.random.key(1), {"replay": batch})
     alone, compiled = program(agent, 1, state, batch)
     looped, _ = program(agent, IN_LOOP, state, batch)
     times: dict[str, list[tuple[float, float]]] = {"alone": [], "looped": []}

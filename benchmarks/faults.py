@@ -1,6 +1,6 @@
 """What runs survive: kill -9, flipped bits, cut files, a full disk.
 
-python -m benchmarks.faults kill [--count 50] [--seed 0] [--minutes 10]
+python -m benchmarks.faults kill [--count 50] [--seed 0] [--minutes 10] [--more]
 python -m benchmarks.faults term [--count 5]
 python -m benchmarks.faults flips [--count 1000]
 python -m benchmarks.faults disk      (as root: it mounts a small tmpfs)
@@ -28,7 +28,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks.record import record, row
+from benchmarks.record import RESULTS, record, row
 from wm.data.host_replay import HostReplay
 from wm.train.checkpoint import Checkpoints
 from wm.types import Step, TimeStep
@@ -49,16 +49,20 @@ OPTIONS = {
     "train.eval_steps": 1_000,
     "train.eval_episodes": 4,
 }
+CHUNK = OPTIONS["train.envs"] * OPTIONS["train.chunk"]
+"""Steps of a chunk: an interval ends with the first whole one."""
 CLOCK = ("time/", "rate/")
 
 
-def start(out: Path, log: Path, **changes) -> subprocess.Popen:
-    """`wm train` with the options above, its lines in `log`."""
+def start(out: Path, log: Path, cache=None, **changes) -> subprocess.Popen:
+    """`wm train` with the options above, its lines in `log`; `cache`: of programs."""
     options = {**OPTIONS, **changes}
     words = [f"--{name}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "wm", "train", "dqn", *words, "--out", str(out)]
     # Programs of any size come from the cache: kills hit more than compiling.
     env = {**os.environ, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    if cache is not None:
+        env["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     with open(log, "w") as file:
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=env)
 
@@ -81,11 +85,13 @@ def contents(run: Path) -> list:
     return [{name: x for name, x in line.items() if keep(name)} for line in lines]
 
 
-def kill(count: int, seed: int, minutes: float) -> list[dict]:
+def kill(count: int, seed: int, minutes: float, more: bool) -> list[dict]:
     """Kill runs at random instants; each is continued, and equals one left alone."""
-    generator, phases = random.Random(seed), Counter()
+    generator, begun = random.Random(seed), time.monotonic()
+    phases, lost, killed, runs = Counter(), [0], 0, 0
     late = lambda: time.monotonic() > begun + 60 * minutes
-    begun = time.monotonic()
+    before = json.loads((RESULTS / "faults.json").read_text()) if more else []
+    rows: list[dict] = []
     with tempfile.TemporaryDirectory() as folder:
         whole, log = Path(folder) / "whole", Path(folder) / "log"
         finish(start(whole, log), log)
@@ -94,37 +100,83 @@ def kill(count: int, seed: int, minutes: float) -> list[dict]:
         finish(start(whole, log), log)
         length = time.monotonic() - begin
         print(f"a run of {length:.1f} s", flush=True)
-        killed, runs, lost, torn = 0, 0, [], 0
         while killed < count and not late():
             runs += 1
             run = Path(folder) / f"run{runs}"
-            while True:
-                alone, begin = not run.exists(), time.monotonic()
-                process = start(run, log)
-                try:
-                    more = killed < count and not late()
-                    process.wait(generator.uniform(0, length) if more else None)
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                    process.wait()
-                    killed += 1
-                    torn += inspect(run, log, phases, lost)
-                    continue
-                finish(process, log)
-                if alone:  # the machine may have become faster
-                    length = time.monotonic() - begin
-                break
+            ended = False
+            while killed < count and not late():
+                aim = generator.choice(AIMS)
+                cold = Path(folder) / f"cache{killed}" if aim == "compiling" else None
+                process = start(run, log, cold)
+                if not killed_at(process, run, generator, aim, length):
+                    finish(process, log)
+                    ended = True
+                    break
+                killed += 1
+                lost.append(inspect(run, log, aim, phases))
+                print(killed, aim, dict(phases), f"lost {lost[-1]}", flush=True)
+            if not ended:
+                finish(start(run, log), log)
             if contents(run) != contents(whole):
                 raise RuntimeError(f"{run} differs from the run that was left alone")
             shutil.rmtree(run)
-    print(dict(phases), "steps lost at most", max(lost), flush=True)
-    case = "kill -9 at random instants" + (f", seed {seed}" if seed else "")
-    return [
+            rows = told(killed, runs, lost, phases, before)
+            record("faults.json", rows)  # at once: a longer stop may be a kill of ours
+    return rows
+
+
+def told(killed: int, runs: int, lost: list[int], phases: Counter, before: list[dict]):
+    """Rows of what happened, with what was recorded `before`."""
+    case = "kill -9 at random instants"
+    rows = [
         row("faults", f"{case}: continued", killed, "kills", killed, phases=phases),
         row("faults", f"{case}: equal at the end", runs, "runs", runs),
         row("faults", f"{case}: most steps lost", max(lost), "steps", SAVE),
-        row("faults", f"{case}: lines cut short", torn, "lines"),
     ]
+    return [added(one, before) for one in rows]
+
+
+AIMS = ("any", "any", "compiling", "saving", "writing")
+"""Instants of a kill: of the whole run; of a start with an empty cache; while a step is
+being written; when rows have just been."""
+
+
+def killed_at(
+    process: subprocess.Popen, run: Path, generator: random.Random, aim: str, length
+) -> bool:
+    """Kill a process at an instant of this kind; False where it has ended before."""
+    begin = time.monotonic()
+    after = generator.uniform(0, length * (2 if aim == "compiling" else 1))
+    while time.monotonic() < begin + after and process.poll() is None:
+        time.sleep(0.001)
+    rows = lambda: [x.stat().st_size for x in run.glob("*.jsonl")]
+    before = rows()
+    come = {
+        "saving": lambda: list((run / "checkpoints").glob("*.unfinished")),
+        "writing": lambda: rows() != before,
+    }
+    while process.poll() is None and not come.get(aim, lambda: True)():
+        time.sleep(0.0005)
+    if aim == "saving":
+        time.sleep(generator.uniform(0, 0.02))
+    process.send_signal(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+def added(row: dict, before: list[dict]) -> dict:
+    """A row together with the recorded one of the same name."""
+    for one in before:
+        if one["case"] != row["case"]:
+            continue
+        if row["unit"] == "steps":
+            value = max(row["value"], one["value"])
+            row |= {"value": value, "ratio": value / row["peer_value"]}
+        else:
+            value = row["value"] + one["value"]
+            row |= {"value": value, "peer_value": value}
+        if "phases" in row:
+            row["phases"] = Counter(one["phases"]) + Counter(row["phases"])
+    return row
 
 
 def term(count: int = 5) -> list[dict]:
@@ -149,32 +201,34 @@ def term(count: int = 5) -> list[dict]:
     return [row("faults", "SIGTERM: code 75, nothing lost", count, "stops", count)]
 
 
-def inspect(run: Path, log: Path, phases: Counter, lost: list[int]) -> int:
-    """What a killed run left behind; lines cut short.
+def inspect(run: Path, log: Path, aim: str, phases: Counter) -> int:
+    """What a killed run left behind; steps lost.
 
     Raises:
       RuntimeError: more than one save interval is lost, or a row is damaged.
     """
-    text, rows, torn = log.read_text(), [], 0
+    text, rows = log.read_text(), []
     if (run / "metrics.jsonl").exists():
         data = (run / "metrics.jsonl").read_bytes()
-        torn = bool(data) and not data.endswith(b"\n")
-        rows = [json.loads(line) for line in data.split(b"\n")[:-1] if line]
+        if data and not data.endswith(b"\n"):
+            raise RuntimeError(f"{run} has half a row")
+        rows = [json.loads(line) for line in data.splitlines()]
     checkpoints = Checkpoints(run / "checkpoints", sweep=False)
     saved = (checkpoints.steps() or [0])[-1]
     reached = max((line["step"] for line in rows), default=0)
-    lost.append(reached - saved)
-    if lost[-1] > SAVE:
-        raise RuntimeError(f"{lost[-1]} steps lost: reached {reached}, saved {saved}")
+    if reached - saved >= SAVE + CHUNK:
+        raise RuntimeError(f"steps lost: reached {reached}, saved {saved}")
     if list((run / "checkpoints").glob("*.unfinished")):
         phases["saving"] += 1
     elif "compile" not in text:
         phases["starting"] += 1
     elif "steps/s" not in text:
         phases["compiling or restoring"] += 1
+    elif aim == "writing":
+        phases["just after a row"] += 1
     else:
-        phases["training"] += 1
-    return int(torn)
+        phases["acting and learning"] += 1
+    return max(reached - saved, 0)
 
 
 def flips(count: int) -> list[dict]:
@@ -296,9 +350,10 @@ def main() -> None:
     parser.add_argument("--count", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=10.0, help="of kill, about")
+    parser.add_argument("--more", action="store_true", help="add to what is recorded")
     given = parser.parse_args()
     kinds = {
-        "kill": lambda: kill(given.count or 50, given.seed, given.minutes),
+        "kill": lambda: kill(given.count or 50, given.seed, given.minutes, given.more),
         "term": lambda: term(given.count or 5),
         "flips": lambda: flips(given.count or 1_000),
         "disk": disk,

@@ -21,7 +21,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from benchmarks import flops, record
+from benchmarks import record
 from benchmarks.peak import matmul_peak
 from benchmarks.peer_mbrl import ask
 from wm.agents.sac import SAC
@@ -32,6 +32,7 @@ from wm.models.ensemble import Ensemble, EnsembleConfig, Particles
 from wm.models.ensemble_fit import FitConfig
 from wm.planners.cem import PETS, cem
 from wm.planners.sequences import discounted
+from wm.train import workload
 from wm.types import ArraySpec, EnvSpec, Step, TimeStep
 
 CASES = {
@@ -115,7 +116,7 @@ def planning(name: str) -> Case:
     moves = settings.samples * settings.horizon * settings.iterations * 20
     dealt = jnp.zeros((5, moves // 5 // settings.horizon, model.inputs))
     elite = {**params["model"], "nets": jax.tree.map(lambda w: w[:5], nets_of(params))}
-    work = flops.count(model.predict, elite, dealt) * settings.horizon
+    work = workload.count(model.predict, elite, dealt) * settings.horizon
     line = f"{name}: CEM {settings.samples} x {settings.horizon} x 5, 20 particles"
     return Case(name, "plan", line, act, (carry,), 1, work)
 
@@ -142,7 +143,7 @@ def fitting(name: str) -> Case:
             model, config, {**params, **part}, dealt, target, jnp.ones(batch)
         )
     )
-    work = flops.count(gradient, learned)
+    work = workload.count(gradient, learned)
     return Case(name, "fit", f"{name}: 7 x {batch}", fit, (data,), steps, work)
 
 
@@ -171,7 +172,7 @@ def soft_actor_critic(name: str) -> Case:
         return jax.lax.scan(body, state, jax.random.split(key, steps))
 
     batch = replay.sample(stored, jax.random.key(0), N, 2)[1]
-    work = flops.count(agent.update, state, jax.random.key(0), {"replay": batch})
+    work = workload.count(agent.update, state, jax.random.key(0), {"replay": batch})
     line = f"2 x {HIDDEN[name]}, batch {N}"
     return Case(name, "sac", line, learn, (state, stored), steps, work)
 

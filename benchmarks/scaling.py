@@ -30,9 +30,9 @@ import jax  # noqa: E402
 from jax.sharding import AbstractMesh  # noqa: E402
 
 import wm  # noqa: E402
-from benchmarks import collectives, flops, record  # noqa: E402
+from benchmarks import collectives, record  # noqa: E402
 from wm.ops.spread import DATA, MODEL, SEED  # noqa: E402
-from wm.train import memory, sharding  # noqa: E402
+from wm.train import memory, sharding, workload  # noqa: E402
 from wm.train.device import DeviceRunner  # noqa: E402
 from wm.train.loop import loop_of  # noqa: E402
 from wm.train.schedule import Schedule  # noqa: E402
@@ -288,14 +288,14 @@ def load_of(system: str, preset: str, spec: EnvSpec) -> Load:
             _, batches = loop.draw(buffer, keys)
             return agent.update(state, key_update, batches)
 
-        learning = flops.count(learn, state, buffer, key)
+        learning = workload.count(learn, state, buffer, key)
 
         def act(state, key, timestep):
             actor = agent.actor(state)
             carry = agent.start(actor, schedule.envs)
             return agent.act(actor, key, carry, timestep, "train")
 
-        acting = flops.count(act, state, key, timestep)
+        acting = workload.count(act, state, key, timestep)
         batches = 0.0
         for N, L in loop.update_batches().values():
             draw = functools.partial(loop.buffer.sample, N=N, L=L)

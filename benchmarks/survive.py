@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 import wm
-from benchmarks.record import record, row
+from benchmarks.record import UNIT, clock, record, row
 from benchmarks.replay import ROWS, example, steps_of
 from wm import envs
 from wm.agents.dreamer_v3 import DreamerV3
@@ -89,36 +89,45 @@ def guard() -> list[dict]:
     """Microseconds of a chunk (act, step, add, sample, update), guarded and not."""
     one = {"chunk": 1, "updates": 1, "batch_length": 1, "batch_size": 64}
     small = Schedule(envs=4, prefill=0, replay=4_000, **one)
-    large = Schedule(envs=16, prefill=0, replay=4_000, chunk=1, updates=1)
-    cases = {
-        "q_learning": ("q_learning", "grid/dyna_maze", {}, small, 500, 40),
-        "dqn 64x64": ("dqn", "classic/cartpole", {"layers": (64, 64)}, small, 300, 40),
-        "dreamer_v3 size1m": ("dreamer_v3", "probe/hidden_point", {}, large, 1, 6),
-    }
-    return [guard_row(name, *case) for name, case in cases.items()]
+    large = dataclasses.replace(small, batch_size=256)
+    demo = compose("dreamer_v3", "demo")
+    catch = envs.make("pixels/catch", **demo.env)
+    plan = Schedule(**{**demo.schedule, "prefill": 0})
+    make = lambda name, env, **values: wm.agent(name, envs.make(env).spec, **values)
+    maze, pole, swing = "grid/dyna_maze", "classic/cartpole", "classic/pendulum"
+    dqn = make("dqn", pole, layers=(64, 64))
+    dreamer = wm.agent("dreamer_v3", catch.spec, "demo")
+    return [
+        guard_row("q_learning", make("q_learning", maze), maze, small, 2_000, 30),
+        guard_row("dqn 64x64", dqn, pole, small, 300, 40),
+        guard_row("sac 256x256", make("sac", swing), swing, large, 10, 20),
+        guard_row("dreamer_v3 demo", dreamer, catch, plan, 1, 10),
+    ]
 
 
-def guard_row(name, system, env, settings, schedule, repeats, rounds) -> dict:
+def guard_row(name, agent, env, schedule, repeats, rounds) -> dict:
     """Time the same chunks in a compiled loop, with the guard and without."""
-    env = envs.make(env)
-    preset = "size1m" if system == "dreamer_v3" else ""
-    loop = loop_of(wm.agent(system, env.spec, preset, **settings), schedule)
-    start = jax.jit(loop.init)(batched(env), jax.random.key(0))
-    body = lambda state, _: (loop.one_chunk(batched(env), state), None)
+    env = envs.make(env) if isinstance(env, str) else env
+    loop = loop_of(agent, schedule)
+    begin = lambda env, key: loop.prefill(env, loop.init(env, key), loop.prefill_chunks)
+    start = jax.jit(begin)(batched(env), jax.random.key(0))
     run, states, times = {}, {}, {}
     for label, fn in (("without", unguarded), ("with", guard_lib.guarded)):
         with mock.patch.object(guard_lib, "guarded", fn):
+            # A function of its own each: jax would take the other one's trace.
+            body = lambda state, _: (loop.one_chunk(batched(env), state), None)
             scan = lambda state: jax.lax.scan(body, state, length=repeats)[0]
             run[label] = jax.jit(scan, donate_argnums=0).lower(start).compile()
         states[label], times[label] = jax.tree.map(jnp.copy, start), []
     # In turn, and the least of each: neighbours disturb both alike.
     for _ in range(rounds):
         for label in run:
-            begin = time.perf_counter()
+            before = clock()
             states[label] = jax.block_until_ready(run[label](states[label]))
-            times[label].append((time.perf_counter() - begin) / repeats * 1e6)
+            times[label].append((clock() - before) / repeats * 1e6)
+    assert not bool(states["with"].guard.skipped)
     least = {label: min(found[1:]) for label, found in times.items()}
-    return row("guard", name, least["with"], "us per chunk", least["without"])
+    return row("guard", name, least["with"], f"u{UNIT} per chunk", least["without"])
 
 
 def unguarded(guard, policy, key, batch, old, update):

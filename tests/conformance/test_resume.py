@@ -22,8 +22,10 @@ PARAMS = [
 def test_an_interrupted_run_equals_the_uninterrupted_one(name, tmp_path, monkeypatch):
     case = AGENTS[name]
     env = envs.make(case.env) if isinstance(case.env, str) else case.env
-    schedule = dataclasses.replace(case.schedule, total=120, eval_episodes=2)
-    if "fit" in dir(case.make(env.spec)):
+    total = max(case.schedule.total, 120)
+    schedule = dataclasses.replace(case.schedule, total=total, eval_episodes=2)
+    # Without a horizon SVG fits its model in every update.
+    if "fit" in dir(case.make(env.spec)) and name != "svg infinity":
         schedule = dataclasses.replace(schedule, fit_steps=schedule.fit_steps or 48)
     go = lambda out: train(case.make(env.spec), env, schedule, out=out, quiet=True)
     whole = go(tmp_path / "whole")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,8 @@ from wm.agents.ppo import PPO
 from wm.train import memory
 from wm.train.device import DeviceRunner
 from wm.train.loop import loop_of
+from wm.train.population import Population
+from wm.train.run import train
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, seed_keys
 from wm.train.sharding import Layout
@@ -50,6 +53,7 @@ SYSTEMS = {
         spec, PPO.Config(**{"layers": (16, 16), "minibatches": 2, "shuffle_parts": 8})
     ),
     "dqn": lambda spec: DQN(spec, DQN.Config(layers=(16, 16))),
+    "population": lambda spec: Population(Toy(spec), {"rate": (0.1, 0.02)}),
 }
 CHUNKS = 4
 
@@ -61,7 +65,8 @@ def runner_of(system, layout=None, seeds=1, mode=None):
         changes = {"chunk": 8, "updates": 1, "replay_parts": 1}
         schedule = dataclasses.replace(schedule, **changes)
     loop = loop_of(SYSTEMS[system](env.spec), schedule)
-    return DeviceRunner(loop, env, Seeds(seed_keys(0, seeds), mode, mesh=layout))
+    keys, rows = seed_keys(0, seeds), getattr(loop.agent, "rows", None)
+    return DeviceRunner(loop, env, Seeds(keys, mode, rows=rows, mesh=layout))
 
 
 def trained(runner, states):
@@ -77,9 +82,12 @@ def beginnings(runner):
     would blow its rounding up."""
     found = []
     for seed, state in enumerate(runner.init()):
-        params = random_like(state.agent.params, seed)
-        agent = state.agent.replace(params=params)
-        found.append(state.replace(agent=agent))
+        learner = getattr(state.agent, "agent", state.agent)  # of a population
+        learner = learner.replace(params=random_like(learner.params, seed))
+        whole = (
+            learner if learner is state.agent else state.agent.replace(agent=learner)
+        )
+        found.append(state.replace(agent=whole))
     return found
 
 
@@ -140,6 +148,27 @@ def seeds():
         if "replica_groups=" in line and "channel_id" in line:
             assert "{0,2}" not in line, line
             assert "{0,1,2,3}" not in line, line
+
+
+def population():
+    """Rows with settings of their own: apart, and one after another on all devices."""
+    for layout in (Layout(seed=2), Layout(data=8)):
+        _, states = same_as_one_device("population", layout, 1e-5, seeds=2)
+    rates = [float(state.agent.hypers["rate"]) for state in states]
+    np.testing.assert_allclose(rates, [0.1, 0.02])
+
+
+def recheck():
+    """A run on a mesh, its last stretch again on as many devices: equal bits."""
+    env = envs.make("gymnax/CartPole-v1")
+    schedule = dataclasses.replace(SCHEDULE, total=320, save_steps=160)
+    for layout, seeds in ((Layout(data=8), 1), (Layout(seed=2), 2)):
+        with tempfile.TemporaryDirectory() as out:
+            more = {"mesh": layout, "seeds": seeds, "quiet": True}
+            found = train(Toy(env.spec), env, schedule, out=out, **more).check()
+        assert not found.differences, found.differences
+        assert 160 <= found.start < 320 <= found.end
+        assert found.rows >= 2 * seeds
 
 
 def dqn():

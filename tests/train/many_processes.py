@@ -17,6 +17,8 @@ def main(out: str, steps: int) -> None:
     assert job is not None
     import jax
 
+    from tests.train.test_distributed import ROLLBACK
+    from tests.train.test_guard import Fails
     from tests.train.test_run import ENV, SCHEDULE
     from tests.train.toy import Toy
     from wm.errors import RunError
@@ -27,6 +29,10 @@ def main(out: str, steps: int) -> None:
     schedule = dataclasses.replace(SCHEDULE, total=steps)
     run = train(Toy(ENV.spec), ENV, schedule, out=out, seeds=2)
     assert run.scores.shape == (2, 4)
+
+    # One update is not finite: both go back, with the same other key.
+    failing = dataclasses.replace(schedule, total=160, **ROLLBACK)
+    train(Fails(ENV.spec, 30, 0.5), ENV, failing, out=f"{out}-back")
 
     number = jax.process_index()
     assert distributed.anywhere(number == 1)

@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.train.test_guard import Fails
 from tests.train.test_mesh import PROGRAM
-from tests.train.test_run import SCHEDULE, go
+from tests.train.test_run import ENV, SCHEDULE, go
 from wm.errors import UserError
 from wm.train import distributed
 from wm.train.distributed import Job, first_node, found
+from wm.train.mishap import FOLDER
+from wm.train.run import train
 
 ROOT = Path(__file__).parents[2]
+ROLLBACK = {"save_steps": 40, "nonfinite": "rollback"}
 SLURM = {
     "SLURM_JOB_ID": "4097",
     "SLURM_STEP_NUM_TASKS": "16",
@@ -154,6 +158,12 @@ def test_two_processes_train_one_run_that_one_process_continues(tmp_path):
         go(alone, schedule=dataclasses.replace(SCHEDULE, total=steps))
     go(out, schedule=dataclasses.replace(SCHEDULE, total=320))
     np.testing.assert_allclose(losses(out), losses(alone), 1e-5)
+    failing = dataclasses.replace(SCHEDULE, total=160, **ROLLBACK)
+    back = tmp_path / "both-back", tmp_path / "alone-back"
+    train(Fails(ENV.spec, 30, 0.5), ENV, failing, out=back[1], quiet=True)
+    np.testing.assert_allclose(losses(back[0]), losses(back[1]), 1e-5)
+    left = [[x.name for x in (one / FOLDER).iterdir()] for one in back]
+    assert left[0] == left[1] != []
     kept = sorted(x.name for x in (out / "checkpoints").iterdir())
     assert kept == sorted(x.name for x in (alone / "checkpoints").iterdir())
 

@@ -58,6 +58,25 @@ def test_what_begins_infinite_may_stay_so():
     assert guard.finite(same, same, {"model/share": best})
 
 
+@pytest.mark.parametrize("size", [7, guard.SMALL + 1])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_one_element_that_is_not_finite_is_noticed_wherever_it_is(size, dtype):
+    largest = jnp.full(size, jnp.finfo(dtype).max, dtype)
+    tree = {"w": largest, "v": FIVE}
+    look = jax.jit(lambda old, new: guard.finite(old, new, {}))
+    # Their sum is infinite, they are not.
+    assert not guard.surely_finite([largest])
+    assert look(tree, tree)
+    for bad in (jnp.nan, jnp.inf, -jnp.inf):
+        spoiled = largest.at[size // 2].set(bad)
+        assert not look(tree, {**tree, "w": spoiled})
+        assert not guard.surely_finite([FIVE, spoiled, -spoiled])
+    fine = jnp.ones(size, dtype)
+    rows = jnp.stack([fine, fine.at[-1].set(jnp.nan)])
+    each = jax.vmap(lambda x: guard.surely_finite([x, FIVE]))(rows)
+    assert each.tolist() == [True, False]
+
+
 def test_only_the_first_and_too_many_in_a_row_need_the_host():
     state = guard.empty(jax.random.key(0), {"x": FIVE})
     rings = []

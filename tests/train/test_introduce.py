@@ -64,6 +64,17 @@ def test_budget_and_memory_in_a_line():
     )
 
 
+def test_a_rough_estimate_in_a_line():
+    # 8 of 64,000 steps take 1 ms.
+    line = introduce.rough(2.5e6, 1e-3, 64_000, 8)
+    assert line == (
+        "roughly 0:08, counted from the program (2.5 MFLOP per 8 steps) and not "
+        "measured yet"
+    )
+    table = introduce.rough(0.0, 1e-3, 64_000, 1)
+    assert table == "roughly 1:04, counted from the program and not measured yet"
+
+
 def test_an_estimate_in_a_line():
     line = introduce.estimate(steps=500, seconds=2.0, left=50_000)
     assert line == "about 3:20 left, as measured over 500 steps"

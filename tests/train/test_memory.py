@@ -14,13 +14,14 @@ from wm.agents.sac import SAC
 from wm.errors import RunError
 from wm.nodes import Node
 from wm.planners.mcts import MCTSConfig
-from wm.train import memory, tally
+from wm.train import memory, tally, workload
 from wm.train.device import state_shapes
 from wm.train.dry import occupied
 from wm.train.estimate import LEAST_S, Measured
 from wm.train.loop import Loop, loop_of
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, seed_keys
+from wm.train.workload import Work
 
 
 class Agent(Node):
@@ -119,7 +120,7 @@ def test_a_tree_that_does_not_fit_is_refused_with_a_remedy():
     memory.check(need._replace(tree=10**9), 1_000)
     # A tree that is not to blame still takes room from replay.
     need = memory.Need(10 * 10**9, 10**9, 5 * 10**9, tree=10**9)
-    with pytest.raises(RunError, match=r"--train.replay 240 "):
+    with pytest.raises(RunError, match=r"--train.replay 240$"):
         memory.check(need, 1_000)
 
 
@@ -149,6 +150,9 @@ class Runner:
         self.loop.schedule = Schedule(total=total)
         self.loop.chunk_steps, self.loop.agent = 10, object()
 
+    def work(self, states):
+        return Work(3e9, 0, 0)
+
     def interval(self, states, chunks, clear):
         self.calls.append(max(chunks))
         self.clock[0] += 0.01 * max(chunks)
@@ -171,10 +175,24 @@ def test_the_estimate_comes_from_short_stretches(monkeypatch):
     assert measured.loop is runner.loop
 
 
-def test_no_chunks_are_no_stretch():
-    runner = Runner([0.0], total=100)
-    Measured(runner, lambda *words: None).interval(None, [0], [0])
-    assert runner.calls == [0]
+def test_before_the_first_step_the_estimate_is_rough(monkeypatch):
+    monkeypatch.setattr(workload, "speed", lambda: workload.Speed(1e-9, 0.0, 0.0))
+    runner, said = Runner([0.0], total=1_000), []
+    measured = Measured(runner, lambda *words: said.append(words))
+    for _ in range(2):  # no chunks are no stretch
+        measured.interval(None, [0], [0])
+    assert runner.calls == [0, 0]
+    # 3 s for each of 100 chunks.
+    assert said == [
+        (
+            "estimate",
+            "roughly 5:00, counted from the program (3.0 GFLOP per 10 steps) and not "
+            "measured yet",
+        )
+    ]
+    runner.done, said[:] = 1_000, []
+    Measured(runner, lambda *words: said.append(words)).interval(None, [0], [0])
+    assert not said  # nothing is left
 
 
 def test_keys_count_eight_bytes():

@@ -51,6 +51,11 @@ def test_a_toy_on_eight_devices_is_that_of_one_and_goes_on_with_others():
 
 
 @pytest.mark.slow
+def test_populations_and_repeated_stretches_on_eight_devices():
+    check("population", "recheck")
+
+
+@pytest.mark.slow
 def test_seeds_dqn_and_ppo_on_eight_devices_are_those_of_one():
     check("seeds", "dqn", "ppo", "ppo_model")
 

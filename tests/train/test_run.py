@@ -186,7 +186,11 @@ def test_a_run_killed_after_scores_and_before_a_checkpoint_begins_anew(
     for path in (run / "checkpoints").iterdir():
         shutil.rmtree(path)
     assert rows(go(run, quiet=False)) == rows(whole)
-    assert "from step 0" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "from step 0" in text
+    # Before the first step: the program has been compiled, nothing is evaluated yet.
+    at = [text.index(x) for x in ("train 0", "estimate     roughly", "evaluated")]
+    assert at == sorted(at)
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(RunError, match="has scores but no checkpoint"):
         go(run)

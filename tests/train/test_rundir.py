@@ -1,5 +1,7 @@
 """What config.json says, and building from it."""
 
+import types
+
 import pytest
 
 from tests.train.toy import Config, Toy
@@ -75,14 +77,30 @@ def test_a_continued_run_may_keep_other_checkpoints(tmp_path):
     assert written == {**old["schedule"], "keep_checkpoints": None}
 
 
+def test_a_longer_run_is_continued_by_the_command_that_made_it_longer(tmp_path):
+    old = {**config_of(ENV), "command": ["wm", "train", "--steps", "9"]}
+    rundir.write(tmp_path, old)
+    longer = Schedule(**{**old["schedule"], "total": old["schedule"]["total"] + 1})
+    rundir.extend(tmp_path, longer, ["wm", "train", "--steps", "10"])
+    rundir.extend(tmp_path, longer, ["wm", "train", "--steps", "8"])
+    found = rundir.read_config(tmp_path)
+    assert found["command"][-1] == "10"
+    assert found["schedule"]["total"] == longer.total
+
+
 def test_names_are_the_papers_in_snake_case():
     assert rundir.snake("DreamerV3") == "dreamer_v3"
     assert rundir.snake("Toy") == "toy"
 
 
-def test_a_remedy_fits():
+def test_a_remedy_fits(monkeypatch):
     need = memory.Need(replay=61 * 10**9, learner=10**9, free=23 * 10**9)
-    with pytest.raises(RunError, match=r"needs 61.0 GB .* --train.replay 1400000 "):
+    # On a CPU the host's memory is the device's.
+    with pytest.raises(RunError, match=r"needs 61.0 GB .* --train.replay 1400000$"):
+        memory.check(need, capacity=5_000_000)
+    device = types.SimpleNamespace(platform="gpu")
+    monkeypatch.setattr(memory.jax, "devices", lambda: [device])
+    with pytest.raises(RunError, match=r"1400000 or --train.replay_tier host$"):
         memory.check(need, capacity=5_000_000)
     memory.check(memory.Need(10, 10, 20), 5)
     memory.check(memory.Need(10, 10, None), 5)

@@ -78,6 +78,7 @@ class Cell(NamedTuple):
     """A return times this is in units of `row.value`."""
     protocol: Protocol
     seeds: int
+    """As many as there are published runs; where those are not counted, `SEEDS`."""
 
     @property
     def steps(self) -> int:
@@ -115,8 +116,9 @@ def cell(system: str, benchmark: str, task: str) -> Cell:
         raise UserError(unknown(task, found, f"task of {benchmark}", hint))
     env = found[task]
     row, scale = _row(system, env, group)
+    seeds = int(row.seeds) if row.seeds.isdigit() else SEEDS
     how = protocol(row)
-    return Cell(system, benchmark, task, env, group, row, scale, how, SEEDS)
+    return Cell(system, benchmark, task, env, group, row, scale, how, seeds)
 
 
 def _row(system: str, env: str, group: Group) -> tuple[Published, float]:

@@ -16,6 +16,7 @@ from wm.train.loop import Loop, batched, loop_of
 from wm.train.schedule import Schedule
 from wm.train.seeds import AXIS, Program, SeedMode, Seeds
 from wm.train.sharding import Layout
+from wm.train.workload import Work
 from wm.types import Key
 
 States = Any
@@ -144,6 +145,16 @@ class DeviceRunner:
                 name, fn, self.env if donate else env, states, counts, donate
             )
         return self._programs[name, variant]
+
+    def work(self, states: States) -> Work:
+        """Of a chunk of all seeds, as much of it as a device does by itself; after the
+        first `interval`."""
+        axis, one = self.seeds, self._programs["train", None].work
+        calls = axis.count / axis.at_once if axis.mode == "loop" else 1
+        sharing = 1
+        if axis.mesh is not None and not axis.apart:  # else it was traced for one
+            sharing = axis.mesh.size
+        return Work().plus(one, calls / sharing)
 
     def _some(self, name: str, fn: Callable, states: States, due: Sequence[bool]):
         """Run `fn` for the seeds that are due; at once they all are, or none."""

@@ -136,6 +136,14 @@ def estimate(steps: int, seconds: float, left: int) -> str:
     return f"about {whole} left, as measured over {counted(steps, 'step')}"
 
 
+def rough(flops: float, seconds: float, left: int, steps: int) -> str:
+    """`roughly 2:10, counted from the program (1.2 GFLOP per 16 steps) …`."""
+    size = f"{flops / 1e9:,.1f} GFLOP" if flops >= 1e9 else f"{flops / 1e6:,.1f} MFLOP"
+    inside = f" ({size} per {counted(steps, 'step')})" if flops >= 1e5 else ""
+    whole = log.clock(seconds * left / steps)
+    return f"roughly {whole}, counted from the program{inside} and not measured yet"
+
+
 def members(agent: Any, scores: np.ndarray) -> list[str]:
     """A line per combination of hyperparameters; none where there are none.
 

@@ -74,9 +74,10 @@ def check(need: Need, capacity: int) -> None:
       RunError: replay, learner and tree are larger than what is free.
     """
     free, on_host = need.free, need.host_free is not None
+    apart = jax.devices()[0].platform != "cpu"
     if on_host:
         free = need.host_free
-        if jax.devices()[0].platform != "cpu":
+        if apart:
             need = need._replace(learner=0, tree=0)
     fixed = need.learner + need.tree
     if free is None or need.replay + fixed <= free:
@@ -95,7 +96,7 @@ def check(need: Need, capacity: int) -> None:
         digits = 10 ** max(len(str(fitting)) - 2, 0)
         fitting = fitting // digits * digits
         remedy = f"--train.replay {fitting}"
-        remedy += "" if on_host else " or --train.replay_tier host"
+        remedy += " or --train.replay_tier host" if apart and not on_host else ""
     raise RunError(
         f"replay of {capacity:,} steps needs {megabytes(need.replay)} and the learner "
         f"{megabytes(fixed)}, {megabytes(free)} are free. Use {remedy}"

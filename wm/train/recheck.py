@@ -74,13 +74,7 @@ def check(run: Run, say: Callable[[str], None] = lambda line: None) -> Outcome:
         bodies = {step: manifest.read(source / str(step)) for step in run.saved()}
     except manifest.Damaged as error:
         raise RunError(f"a checkpoint of {run.path} is damaged ({error})") from error
-    env = _environments(run)
-    first = env[0] if isinstance(env, list) else env
-    if is_host(env) and not hasattr(first, "state"):
-        raise RunError(
-            f"{run.env.spec.name} cannot save its state: a continued run begins new "
-            "episodes there, and cannot be repeated"
-        )
+    _can_be_repeated(run)
     _say_versions(run.path, say)
     notes = bodies[end]["notes"]
     whole = [step for step in run.saved()[:-1] if bodies[step]["replay"]]
@@ -94,11 +88,11 @@ def check(run: Run, say: Callable[[str], None] = lambda line: None) -> Outcome:
             for name in ("metrics", "scores"):
                 if (run.path / f"{name}.jsonl").exists():
                     shutil.copy(run.path / f"{name}.jsonl", copy)
-        again = _repeat(run, env, copy, notes, end)
+        again = _repeat(run, copy, notes, end)
         return _compared(run, again, start, end)
 
 
-def _repeat(run: Run, env: Any, copy: Path, notes: dict, end: int) -> Run:
+def _repeat(run: Run, copy: Path, notes: dict, end: int) -> Run:
     """Continue the copy to the step `end`."""
     from wm.train.run import Session
     from wm.train.sharding import Layout
@@ -109,7 +103,7 @@ def _repeat(run: Run, env: Any, copy: Path, notes: dict, end: int) -> Run:
     seeds, seed, mode = config["seeds"], config["seed"], notes["mode"]
     # On as many devices: sums in another order are others.
     mesh = Layout(**(notes.get("mesh") or {}))
-    parts = run.agent, env, again.schedule, seeds, seed, copy, None, mode, mesh
+    parts = run.agent, run.env, again.schedule, seeds, seed, copy, None, mode, mesh
     session = Session(*parts, about, True)
     session.until = end
     with contextlib.suppress(Stopped):
@@ -123,11 +117,21 @@ def _schedule(run: Run, notes: dict) -> dict[str, Any]:
     return {**plan, "save_minutes": None}
 
 
-def _environments(run: Run) -> Any:
-    """The run's environment; one per seed where it plays on the host."""
-    if not is_host(run.env) or run.config["seeds"] == 1:
-        return run.env
-    raise RunError("a check of several seeds on the host needs an environment each")
+def _can_be_repeated(run: Run) -> None:
+    """Refuse environments on the host that begin anew, or of which one is not enough.
+
+    Raises:
+      RunError: they are such.
+    """
+    if not is_host(run.env):
+        return
+    if not hasattr(run.env, "state"):
+        raise RunError(
+            f"{run.env.spec.name} cannot save its state: a continued run begins new "
+            "episodes there, and cannot be repeated"
+        )
+    if run.config["seeds"] > 1:
+        raise RunError("several seeds in environments on the host cannot be checked")
 
 
 def _copy_step(source: Path, copy: Path, step: int) -> None:

@@ -184,7 +184,7 @@ class Session:
         with distributed.together():
             states, marks = self._states()
             # Only now: a run that cannot be continued stays as it was.
-            rundir.extend(self.out, self.schedule)
+            rundir.extend(self.out, self.schedule, self.config["command"])
         distributed.agree("checkpoints", marks.saved)
         mishaps = Mishaps(
             self.out, self.schedule.nonfinite, self.numbers, self.warn, self._back

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,9 @@ def prepare(path: Path, config: dict[str, Any]) -> bool:
     return False
 
 
-def extend(path: Path, schedule: Schedule) -> None:
-    """Let config.json say the larger budget, and what may be chosen anew.
+def extend(path: Path, schedule: Schedule, command: Sequence[str] = ()) -> None:
+    """Let config.json say the larger budget with its command, and what may be chosen
+    anew.
 
     Raises:
       RunError: it cannot be written.
@@ -113,7 +114,9 @@ def extend(path: Path, schedule: Schedule) -> None:
     total = max(schedule.total, old["total"])
     new = {**old, "total": total, **{name: getattr(schedule, name) for name in FREE}}
     if new != old:
-        write(path, {**config, "schedule": new})
+        # The command that began the run would be refused from now on.
+        said = list(command) if total > old["total"] and command else config["command"]
+        write(path, {**config, "schedule": new, "command": said})
 
 
 def write(path: Path, config: dict[str, Any]) -> None:

@@ -29,7 +29,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from wm.errors import UserError
 from wm.ops.spread import SEED
-from wm.train import sharding
+from wm.train import sharding, workload
+from wm.train.workload import Work
 from wm.types import Key, Tree
 
 SeedMode = Literal["vmap", "loop", "shard"]
@@ -47,6 +48,8 @@ class Program(NamedTuple):
     """The compiled executable, for its analyses."""
     seconds: float
     """Wall time to trace and compile."""
+    work: Work
+    """Of one call; loops whose length is an argument count once."""
 
 
 class Seeds:
@@ -112,14 +115,14 @@ class Seeds:
         if self.mode == "loop":
             each = [self.shared(self.given(i)) for i in range(self.count)]
             jitted = jax.jit(begin, **self._out(begin, env))
-            compiled = self._compile(name, jitted, env, each[0])
+            compiled, _ = self._compile(name, jitted, env, each[0])
             return jax.block_until_ready([compiled(env, given) for given in each])
         given = (self.keys,) if self.rows is None else (self.keys, self.rows)
         if self.mesh is not None:
             lead = () if self.mode == "vmap" else (SEED,)
             given = sharding.place(given, self._at(*lead))
         jitted = jax.jit(self._lift(begin, 0), **self._out(begin, env))
-        compiled = self._compile(name, jitted, env, given)
+        compiled, _ = self._compile(name, jitted, env, given)
         return jax.block_until_ready(compiled(env, given))
 
     def given(self, seed: int) -> tuple:
@@ -150,10 +153,11 @@ class Seeds:
         start = time.perf_counter()
         one = self.mode == "loop"
         jitted = jax.jit(fn if one else self._lift(fn, counts), **options)
-        compiled = self._compile(name, jitted, env, self._first(states), *zeros)
+        compiled, work = self._compile(name, jitted, env, self._first(states), *zeros)
         run = functools.partial(self._each if one else self._at_once, compiled, donate)
         seconds = time.perf_counter() - start
-        return Program(functools.partial(self._timed, name, run), compiled, seconds)
+        run = functools.partial(self._timed, name, run)
+        return Program(run, compiled, seconds, work)
 
     def announced(self, name: str, fn: Callable, donate: Any = ()) -> Callable:
         """`fn` of one seed, jitted; its first call, which compiles, is announced."""
@@ -250,12 +254,13 @@ class Seeds:
             check_vma=False,  # nothing is communicated, and loops carry both kinds
         )
 
-    def _compile(self, name: str, jitted: Any, *args: Any) -> Any:
+    def _compile(self, name: str, jitted: Any, *args: Any) -> tuple[Any, Work]:
         start = time.perf_counter()
         with contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh):
-            compiled = jitted.lower(*args).compile()
+            traced = jitted.trace(*args)
+            compiled = traced.lower().compile()
         self.announce(name, time.perf_counter() - start)
-        return compiled
+        return compiled, workload.of(traced.jaxpr)
 
     def _timed(self, name: str, run: Callable, env, states, *counts) -> Any:
         """Call and wait, booking the time."""
