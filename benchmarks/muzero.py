@@ -76,29 +76,24 @@ def main() -> None:
     """Measure the nets that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nets", nargs="*", default=[*NETS], choices=NETS)
+    parser.add_argument("--cases", nargs="*", default=[*CASES], choices=CASES)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a repeat")
     parser.add_argument("--peer", help="a Python that has LightZero")
     args = parser.parse_args()
     for net in args.nets:
         peer = Peer(args.peer, net) if args.peer else None
-        for case in cases(net):
+        for case in cases(net, args.cases):
             report(case, peer, args.repeats, args.seconds)
         if peer:
             peer.close()
 
 
-def cases(net: str):
+def cases(net: str, names: list[str]):
     """One after another, so that each is freed before the next."""
-    for envs in ENVS:
-        yield acting(net, envs)
-        yield stepping(net, envs)
-    for name in AGENTS:
-        yield learning(net, name, name)
-    if net == "mlp":
-        yield learning(net, "efficientzero", "preset")
-    if net == "board":
-        yield playing()
+    for name in names:
+        for case in CASES[name](net):
+            yield case()
 
 
 def report(case: Case, peer: Peer | None, repeats: int, seconds: float) -> None:
@@ -165,7 +160,7 @@ def stepping(net: str, envs: int) -> Case:
 
 def learning(net: str, name: str, peer: str) -> Case:
     """One update; `peer` may be another net's."""
-    agent, _ = built(net, name)
+    agent = agent_of(net, name)
     state, batch = agent.init(KEY), {"replay": windows(agent)}
     work = flops.count(agent.update, state, KEY, batch)
     update = jax.jit(lambda *args: agent.update(*args)[0], donate_argnums=0)
@@ -203,9 +198,14 @@ def playing() -> Case:
     return Case("muzero/play", line, unit, lambda: play(loop), GAMES, what, more, MOVES)
 
 
+def agent_of(net: str, name: str, simulations: int = SIMULATIONS):
+    """The agent as LightZero's policy is set."""
+    return AGENTS[name](spec_of(net), config_of(net, name, simulations))
+
+
 def built(net: str, name: str, simulations: int = SIMULATIONS):
     """An agent, and parameters whose values and policies are not all alike."""
-    agent = AGENTS[name](spec_of(net), config_of(net, name, simulations))
+    agent = agent_of(net, name, simulations)
     actor = agent.actor(agent.init(KEY))
     keys = iter(jax.random.split(KEY, len(jax.tree.leaves(actor))))
     drawn = lambda x: (
@@ -310,6 +310,21 @@ def windows(agent) -> Batch:
 def size(params) -> int:
     """Numbers in a tree of parameters."""
     return sum(x.size for x in jax.tree.leaves(params))
+
+
+CASES: dict[str, Callable[[str], list[Callable[[], Case]]]] = {
+    "act": lambda net: [lambda n=n: acting(net, n) for n in ENVS],
+    "net": lambda net: [lambda n=n: stepping(net, n) for n in ENVS],
+    "muzero": lambda net: [lambda: learning(net, "muzero", "muzero")],
+    "efficientzero": lambda net: [
+        lambda: learning(net, "efficientzero", "efficientzero")
+    ],
+    "preset": lambda net: (
+        [lambda: learning(net, "efficientzero", "preset")] if net == "mlp" else []
+    ),
+    "play": lambda net: [playing] if net == "board" else [],
+}
+"""What is measured, each built when its turn comes."""
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -44,16 +43,19 @@ class Peer:
     def __init__(self, python: str, net: str):
         """Start it for one of `NETS`."""
         pipe = subprocess.PIPE
-        command = [python, __file__, net]
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        self.process = subprocess.Popen(
+            [python, __file__, net],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
 
     def ask(self, what: str, seconds: float) -> dict[str, float]:
         """`{"wall_s", "cpu_s"}` of one of `what`, done for about `seconds`; and
         `parameters`."""
-        streams = self.process.stdin, self.process.stdout
-        assert streams[0] and streams[1]
-        print(what, seconds, file=streams[0], flush=True)
-        line = streams[1].readline()
+        print(what, seconds, file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()  # pyright: ignore
         if not line:
             raise RuntimeError(f"LightZero stopped with {self.process.wait()}")
         return json.loads(line)
@@ -72,7 +74,7 @@ def main() -> None:
     net = parser.parse_args().net
     warnings.simplefilter("ignore")
     # It talks while it is imported: only answers are to go to the pipe.
-    answers, sys.stdout = sys.stdout, open(os.devnull, "w")
+    answers, sys.stdout = sys.stdout, sys.stderr
     import torch
 
     torch.set_num_threads(1)
