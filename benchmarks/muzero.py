@@ -161,7 +161,9 @@ def stepping(net: str, envs: int) -> Case:
 def learning(net: str, name: str, peer: str) -> Case:
     """One update; `peer` may be another net's."""
     agent = agent_of(net, name)
-    state, batch = agent.init(KEY), {"replay": windows(agent)}
+    # Copied: parts of a fresh state are one array, which cannot be donated twice.
+    state = jax.tree.map(jnp.copy, agent.init(KEY))
+    batch = {"replay": windows(agent)}
     work = flops.count(agent.update, state, KEY, batch)
     update = jax.jit(lambda *args: agent.update(*args)[0], donate_argnums=0)
     more = {"parameters": size(state.params)}

@@ -47,7 +47,6 @@ class Peer:
             [python, __file__, net],
             stdin=pipe,
             stdout=pipe,
-            stderr=subprocess.DEVNULL,
             text=True,
         )
 
