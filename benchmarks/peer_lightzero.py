@@ -164,6 +164,7 @@ def policy(net: str, what: str, simulations: int):
     built = kind(config, enable_field=["learn", "collect"])
     if what != "preset":
         cut(net, built._model)
+        built._init_learn()  # its optimizer and target net are of the whole net else
     return built
 
 
