@@ -75,7 +75,7 @@ class Case:
 def main() -> None:
     """Measure the nets that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nets", nargs="*", default=[*NETS], choices=NETS)
+    parser.add_argument("--nets", nargs="*", default=["mlp", "board"], choices=NETS)
     parser.add_argument("--cases", nargs="*", default=[*CASES], choices=CASES)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a repeat")
