@@ -16,6 +16,7 @@ NAMES = {
     "dreamer_v3": "seconds and GFLOP/s of one update, against the matmul peak",
     "pets": "planning in an ensemble and fitting it, against the matmul peak",
     "search": "the tree's own cost beside rules and net; positions/s of self-play",
+    "muzero": "acting and updates of MuZero and EfficientZero in three nets",
     "end_to_end": "environment steps per second of whole runs, seeds in one program",
     "scaling": "overhead of a mesh, weak scaling on virtual devices, 256 chips",
     "faults": "kill -9, flipped bits, cut files, a full disk: what runs survive",

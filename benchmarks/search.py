@@ -42,17 +42,21 @@ def searched(agent, config: MCTSConfig):
     return jax.jit(lambda actor, root: policy.search(actor, KEY, root))
 
 
-def unsearched(agent, simulations: int):
-    """As many steps of the rules, each with the net, without a tree."""
+def unsearched(model, heads, simulations: int):
+    """As many steps of the rules or a model, each with the net, without a tree."""
 
     def run(actor, root):
         def body(state, key):
-            logits, _, _ = agent.heads(actor, key, state)
-            action = jnp.argmax(jnp.where(state.legal, logits, -jnp.inf), -1)
-            return agent.rules.step(actor, key, state, action)[0], None
+            logits, value, _ = heads(actor, key, state)
+            if state.legal is not None:
+                logits = jnp.where(state.legal, logits, -jnp.inf)
+            action = jnp.argmax(logits, -1)
+            state, prediction = model.step(actor, key, state, action)
+            # Returned, so that nothing is left out of the program.
+            return state, (value, prediction)
 
         keys = jax.random.split(KEY, simulations + 1)
-        return jax.lax.scan(body, root, keys)[0]
+        return jax.lax.scan(body, root, keys)
 
     return jax.jit(run)
 
@@ -65,7 +69,7 @@ def costs(method: str) -> None:
         for simulations in SIMULATIONS:
             config = MCTSConfig(simulations, method, considered=7, statistics="bounds")
             search = searched(agent, config)
-            bare = unsearched(agent, simulations)
+            bare = unsearched(agent.rules, agent.heads, simulations)
             # In turn and the least of each: the clock of shared machines wanders.
             calls = (lambda: search(actor, root)), (lambda: bare(actor, root))
             times = [[], []]

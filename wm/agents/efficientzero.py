@@ -92,13 +92,13 @@ class EfficientZero(unrolled_agent.UnrolledAgent):
     def init(self, key: Key) -> State:
         """Fresh parameters; the target net starts equal to the net."""
         state = super().init(key)
-        zero = jnp.zeros((), jnp.int32)
+        zero = lambda: jnp.zeros((), jnp.int32)  # two arrays: a state may be donated
         return State(
             state.params,
             state.target,
             state.optimizer,
             state.updates,
-            Index(zero, zero),
+            Index(zero(), zero()),
         )
 
     def update(
