@@ -141,7 +141,8 @@ def describe(hint: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(str(arg) for arg in args)
     if origin in (tuple, list):
-        return f"a list of values, each {describe(args[0])}"
+        several = "" if Ellipsis in args or origin is list else f"{len(args)} "
+        return f"{several}values with spaces between, each {describe(args[0])}"
     if args and origin is not dict:
         return " or ".join(describe(arg) for arg in args)
     names = {int: "a whole number", float: "a number", str: "a text"}

@@ -10,7 +10,6 @@ from wm.envs.batched import batch
 from wm.envs.registry import make
 from wm.envs.stacking import stacked
 from wm.envs.timesteps import first, following
-from wm.errors import UserError
 from wm.train.host_env import AsHost
 from wm.types import ArraySpec, EnvSpec
 
@@ -82,9 +81,9 @@ def test_images_keep_their_type_and_one_changes_nothing():
 
 
 def test_what_cannot_be_stacked_is_refused():
-    with pytest.raises(UserError, match="stack must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="stack must be at least 1, got 0"):
         make("pixels/catch", stack=0)
-    with pytest.raises(UserError, match="stack must be 1, got 2: grid/dyna_maze"):
+    with pytest.raises(ValueError, match="stack must be 1, got 2: grid/dyna_maze"):
         make("grid/dyna_maze", stack=2)
 
 

@@ -73,8 +73,8 @@ def cosines(state, name, preset):
 
 
 def test_latents_point_where_observations_do():
-    """@COS for k = 1 to 5 after 5,000 steps of one seed, @APART between different
-    observations; not trained to, @OFF."""
+    """For k = 1 to 5 after 5,000 steps of one seed; and different observations do not
+    look alike. While training 0.89 to 0.92, and 0.02 with a weight of 0."""
     name, preset = "pixels/catch", "pixels"
     found = {}
     for scale in (2.0, 0.0):

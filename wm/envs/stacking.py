@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from wm.envs.wrappers import autoreset_of
-from wm.errors import UserError
 from wm.nodes import Node, static
 from wm.types import EnvSpec, Key, TimeStep, Tree
 
@@ -27,17 +26,17 @@ def stacked(env: Any, count: int) -> Any:
     """`env`, an `Env` or a `HostEnv`, whose observations are the newest `count`.
 
     Raises:
-      UserError: a count below 1, or observations that are class indices or have no
+      ValueError: a count below 1, or observations that are class indices or have no
         axis.
     """
     if count < 1:
-        raise UserError(f"stack must be at least 1, got {count}")
+        raise ValueError(f"stack must be at least 1, got {count}")
     if count == 1:
         return env
     parts = jax.tree.leaves(env.spec.observation)
     if any(part.discrete or not part.shape for part in parts):
         why = f"{env.spec.name} shows single numbers, which do not stack"
-        raise UserError(f"stack must be 1, got {count}: {why}")
+        raise ValueError(f"stack must be 1, got {count}: {why}")
     if hasattr(env, "num_envs"):
         return HostStack(env, count)
     return Stack(env=env, count=int(count))

@@ -80,6 +80,7 @@ MUZERO: dict[str, Preset] = {
     ),
     "minatar": Preset(
         agent={
+            "search.method": "gumbel",
             "search.gamma": 0.99,
             "search.simulations": 8,
             "model.units": 128,
@@ -95,7 +96,7 @@ MUZERO: dict[str, Preset] = {
             "envs": 64,
             "batch_size": 128,
             "chunk": 8,
-            "updates": 32,
+            "updates": 48,
             "prefill": 10_240,
             "replay": 102_400,
             "total": 500_000,

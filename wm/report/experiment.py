@@ -101,7 +101,11 @@ class Experiment:
         known = self._by_task()
         for task in only:
             if task not in known:
-                raise UserError(unknown(task, known, f"{self.name} task", "--print"))
+                raise UserError(
+                    unknown(
+                        task, known, f"{self.name} task", "--print, or wm sweep --dry"
+                    )
+                )
         lines = {}
         for task in only or known:
             group, env = known[task]

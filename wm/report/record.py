@@ -136,7 +136,10 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RunError(f"{path} is not JSON: {error}") from error
+        raise RunError(
+            f"{path} is not JSON ({error}): restore it from a copy, or leave this "
+            "run out"
+        ) from error
 
 
 def _number(value: Any) -> bool:

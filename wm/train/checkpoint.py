@@ -242,8 +242,8 @@ class Checkpoints:
         if not steps:
             return None
         raise RunError(
-            f"{problem}; no other is left. Restore it from a copy, or choose another "
-            "--out"
+            f"{problem}; no other is left. Restore it from a copy, or take another "
+            "folder"
         )
 
     def _before(self, steps: list[int], warn: Callable) -> Iterable[dict[str, Any]]:

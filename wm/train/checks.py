@@ -39,15 +39,18 @@ def budget(schedule: Schedule, chunk: tuple[int, int], prefill: int) -> None:
     """
     T, updates = chunk
     advice = "set another --train.train_ratio, or --train.chunk and --train.updates"
+    learns = prefill + 1 if updates or schedule.fit_steps else 0
+    least = f"raise --steps to at least {max(T * schedule.envs, learns):,}"
     if T * schedule.envs > schedule.total:
         raise UserError(
-            f"{updates:,} updates fall due every {T * schedule.envs:,} steps, and "
-            f"--steps is {schedule.total:,}: {advice}"
+            f"{updates:,} update{'s' * (updates != 1)} fall due every "
+            f"{T * schedule.envs:,} steps, and --steps is {schedule.total:,}: {least}, "
+            f"or {advice}"
         )
     if prefill >= schedule.total and (updates or schedule.fit_steps):
         raise UserError(
             f"learning begins after {prefill:,} steps, and --steps is "
-            f"{schedule.total:,}: raise --steps, or lower --train.prefill or "
+            f"{schedule.total:,}: {least}, or lower --train.prefill or "
             "--train.batch_size"
         )
     if updates > MOST_UPDATES:

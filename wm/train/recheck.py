@@ -73,7 +73,10 @@ def check(run: Run, say: Callable[[str], None] = lambda line: None) -> Outcome:
     try:
         bodies = {step: manifest.read(source / str(step)) for step in run.saved()}
     except manifest.Damaged as error:
-        raise RunError(f"a checkpoint of {run.path} is damaged ({error})") from error
+        raise RunError(
+            f"a checkpoint of {run.path} is damaged ({error}): wm train continues from "
+            "the one before"
+        ) from error
     _can_be_repeated(run)
     _say_versions(run.path, say)
     notes = bodies[end]["notes"]
@@ -194,7 +197,10 @@ def _saved(folder: Path, step: int) -> dict[str, int]:
         body = manifest.read(folder / str(step))
         manifest.verify(folder / str(step), body["files"], body["files"])
     except manifest.Damaged as error:
-        raise RunError(f"checkpoint {step:,} of {folder.parent}: {error}") from error
+        raise RunError(
+            f"checkpoint {step:,} of {folder.parent} is damaged ({error}): wm train "
+            "continues from the one before"
+        ) from error
     found = {
         f"{name}/{entry['path']}": entry["crc32"]
         for name, entries in body["items"].items()

@@ -152,8 +152,8 @@ def read_config(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else error
         raise RunError(
-            f"{file} cannot be read ({why}). Restore it from a copy, or choose another "
-            "--out"
+            f"{file} cannot be read ({why}). Restore it from a copy, or take another "
+            "folder"
         ) from error
     if form != FORMAT:
         raise RunError(f"{path} has format {form}, this version reads {FORMAT}")
