@@ -15,7 +15,7 @@ import numpy as np
 from wm.errors import RunError, UserError
 from wm.train import evaluate, log, recipes, rundir
 from wm.train.checkpoint import Checkpoints
-from wm.train.introduce import counted
+from wm.train.introduce import counted, members
 from wm.train.manifest import Damaged
 from wm.train.mishap import Evidence, evidence
 from wm.train.schedule import Schedule
@@ -179,11 +179,15 @@ class Run:
             found.append(scores.returns)
         returns = np.stack(found)
         seconds = log.clock(time.perf_counter() - begin)
+        step, total = int(learner.step), self.schedule.total
+        of = f" of {total:,}" if step < total else ""
         print(
             f"{returns.mean():.3f} ± {returns.mean(1).std():.3f} over "
-            f"{counted(len(self.seeds), 'seed')} × {counted(episodes, 'episode')}, "
-            f"in {seconds}"
+            f"{counted(len(self.seeds), 'seed')} × {counted(episodes, 'episode')} "
+            f"after {step:,}{of} steps, in {seconds}"
         )
+        for line in members(self.agent, returns):
+            print(line)
         if video:
             print(f"video: {self.video()}")
         return returns
