@@ -95,10 +95,12 @@ def test_the_terms_of_afterstates_by_hand(coded):
     expected = dict.fromkeys(("after_value", "chance", "commitment"), 0.0)
     at = lambda k: jax.tree.map(lambda x: x[:, k], seen)
     latent = model.represent(params, at(0))
+    pair = lambda k: jnp.concatenate([model.planes(at(k)), model.planes(at(k + 1))], -1)
+    # One batch, over which the encoder is normed.
+    pairs = jnp.concatenate([pair(0), pair(1)])
+    read = world.nets.encode.apply(params["model"]["chance"]["encode"], pairs)
     for k in range(2):
-        pair = [model.planes(at(k)), model.planes(at(k + 1))]
-        nets = params["model"]["chance"]
-        raw = world.nets.encode.apply(nets["encode"], jnp.concatenate(pair, -1))
+        raw = read[4 * k : 4 * (k + 1)]
         code = np.eye(3)[np.argmax(raw, -1)]
         after = model.advance(params, latent, action[:, k])
         said = world.predict(params, after)

@@ -82,11 +82,10 @@ def beginnings(runner):
     would blow its rounding up."""
     found = []
     for seed, state in enumerate(runner.init()):
-        learner = getattr(state.agent, "agent", state.agent)  # of a population
+        shared = hasattr(state.agent, "agent")  # a member of a population
+        learner = state.agent.agent if shared else state.agent
         learner = learner.replace(params=random_like(learner.params, seed))
-        whole = (
-            learner if learner is state.agent else state.agent.replace(agent=learner)
-        )
+        whole = state.agent.replace(agent=learner) if shared else learner
         found.append(state.replace(agent=whole))
     return found
 
