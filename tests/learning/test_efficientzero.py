@@ -73,8 +73,8 @@ def cosines(state, name, preset):
 
 
 def test_latents_point_where_observations_do():
-    """0.90, 0.84, 0.83, 0.86, 0.90 for k = 1 to 5 after 5,000 steps of one seed, 0.9 the
-    aim; different observations do not look alike (below 0.5), and with a weight of 0
+    """0.90, 0.84, 0.83, 0.86, 0.90 for k = 1 to 5 after 5,000 steps of one seed (aim
+    0.9); different observations do not look alike (below 0.5), and with a weight of 0
     all are below 0.6."""
     name, preset = "pixels/catch", "pixels"
     found = {}
