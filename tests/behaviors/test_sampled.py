@@ -11,8 +11,9 @@ import numpy as np
 import optax
 import pytest
 
-from wm.behaviors.sampled import Middle, Sampled, SampledConfig, SampledHeads, uniform
+from wm.behaviors.sampled import Sampled, SampledConfig, SampledHeads, middle, uniform
 from wm.errors import UserError
+from wm.planners.acting import Unsearched
 from wm.planners.mcts import MCTSConfig, mcts
 from wm.types import ArraySpec, EnvSpec, Prediction
 
@@ -202,7 +203,7 @@ def test_without_a_search_the_middle_is_played_and_unguided_draws_are_uniform():
     model = OneStep(flat)
     params = {"output": jnp.array([0.5, 0.0])}
     state = State(jnp.zeros((3, 1)))
-    policy = Middle(model, sampled)
+    policy = Unsearched(middle(model, sampled))
     carry, action, _ = policy.act(params, KEY, policy.start(params, 3), state)
     expected = math.tanh(5 * math.tanh(0.1))
     np.testing.assert_allclose(action, np.full((3, 1), expected), rtol=1e-5)

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from wm.behaviors import unrolled
-from wm.behaviors.sampled import Middle, Sampled, SampledConfig, SampledHeads
+from wm.behaviors.sampled import Sampled, SampledConfig, SampledHeads, middle
 from wm.behaviors.unrolled import Unrolled
 from wm.behaviors.unrolled_agent import State, UnrolledAgent
 from wm.behaviors.unrolled_config import UnrolledConfig
@@ -196,5 +196,5 @@ def guides_of(base: ValueEquivalent, sampled: Sampled) -> Guides:
         tree=SampledHeads(base, sampled),
         root=SampledHeads(base, sampled, sampled.config.noise),
         unguided=SampledHeads(base, sampled, guided=False),
-        alone=Middle(base, sampled),
+        alone=middle(base, sampled),
     )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -233,22 +234,13 @@ class SampledHeads(NamedTuple):
         return logits, self.model.value_code.mean(said["value"]), actions
 
 
-class Middle(NamedTuple):
-    """A policy over model states without a search: the middle of the policy head's."""
+def middle(model: Any, sampled: Sampled) -> Callable:
+    """A choice without a search: the likeliest index, or tanh of the mean."""
 
-    model: Any
-    sampled: Sampled
+    def choose(params: Params, key: Key, x: Tree) -> jax.Array:
+        return sampled.mode(model.predict(params, x.latent)["policy"], x.legal)
 
-    def start(self, params: Params, batch: int) -> jax.Array:
-        """Moves made so far, i32 `[B]`."""
-        return jnp.zeros(batch, jnp.int32)
-
-    def act(
-        self, params: Params, key: Key, carry: jax.Array, x: Tree
-    ) -> tuple[jax.Array, jax.Array, dict[str, Tree]]:
-        """The likeliest index, or tanh of the mean."""
-        output = self.model.predict(params, x.latent)["policy"]
-        return carry + 1, self.sampled.mode(output, x.legal), {}
+    return choose
 
 
 def uniform(

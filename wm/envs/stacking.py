@@ -128,18 +128,14 @@ class HostStack:
         self.env.close()
 
     def _stack(self, timestep: TimeStep) -> TimeStep:
-        fresh = lambda x: np.concatenate([x] * self.count, -1)
-        seen = jax.tree.map(fresh, timestep.observation)
-        if self._seen is not None:
-            seen = jax.tree.map(
-                lambda old, new, fresh: np.where(
-                    timestep.is_first.reshape(-1, *[1] * (new.ndim - 1)),
-                    fresh,
-                    np.concatenate([old[..., new.shape[-1] :], new], -1),
-                ),
-                self._seen,
-                timestep.observation,
-                seen,
-            )
-        self._seen = seen
-        return timestep._replace(observation=seen)
+        def push(old, new):
+            seen = np.concatenate([old[..., new.shape[-1] :], new], -1)
+            begun = new[timestep.is_first]
+            seen[timestep.is_first] = np.concatenate([begun] * self.count, -1)
+            return seen
+
+        seen = timestep.observation
+        if self._seen is None:
+            self._seen = jax.tree.map(lambda x: np.repeat(x, self.count, -1), seen)
+        self._seen = jax.tree.map(push, self._seen, seen)
+        return timestep._replace(observation=self._seen)

@@ -47,11 +47,7 @@ def layer_norm(
 
     Source: Ba et al. 2016, Eq. 4.
     """
-    wide = x.astype(jnp.float32)
-    centered = wide - jnp.mean(wide, -1, keepdims=True)
-    variance = jnp.mean(jnp.square(centered), -1, keepdims=True)
-    y = centered * (jax.lax.rsqrt(variance + epsilon) * scale) + shift
-    return y.astype(x.dtype)
+    return _standard(x, (-1,), scale, shift, epsilon)
 
 
 def batch_norm(
@@ -67,10 +63,19 @@ def batch_norm(
 
     Source: Ioffe & Szegedy 2015, Algorithm 1; no moving statistics are kept.
     """
+    return _standard(x, tuple(range(x.ndim - 1)), scale, shift, epsilon)
+
+
+def _standard(
+    x: jax.Array,
+    axes: tuple[int, ...],
+    scale: jax.Array,
+    shift: jax.Array,
+    epsilon: float,
+) -> jax.Array:
     wide = x.astype(jnp.float32)
-    rows = tuple(range(x.ndim - 1))
-    centered = wide - jnp.mean(wide, rows)
-    variance = jnp.mean(jnp.square(centered), rows)
+    centered = wide - jnp.mean(wide, axes, keepdims=True)
+    variance = jnp.mean(jnp.square(centered), axes, keepdims=True)
     y = centered * (jax.lax.rsqrt(variance + epsilon) * scale) + shift
     return y.astype(x.dtype)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,8 +15,9 @@ import jax.numpy as jnp
 
 from wm.errors import require
 from wm.imagine import act_in
-from wm.planners.mcts import Heads, Likeliest, MCTSConfig, greedy, mcts
+from wm.planners.mcts import MASKED, Heads, MCTSConfig, greedy, mcts
 from wm.planners.playing import Playing, unguided
+from wm.planners.sequences import legal_now
 from wm.types import Key, Mode, Params, TimeStep, Tree
 
 
@@ -68,8 +70,8 @@ class Guides(NamedTuple):
     """At the root while collecting, if other."""
     unguided: Heads = unguided
     """Knows nothing, for `eval_guided` off."""
-    alone: Any = None
-    """A policy without a search; unset: the likeliest action."""
+    alone: Callable[[Params, Key, Tree], jax.Array] | None = None
+    """The choice without a search; unset: the likeliest action."""
 
 
 class Acting:
@@ -90,7 +92,7 @@ class Acting:
         heads = guides.tree if config.eval_guided else guides.unguided
         played: Any = mcts(model, heads, greedy(config.search, config.eval_simulations))
         if config.eval_simulations == 0:
-            played = guides.alone or Likeliest(model, guides.tree)
+            played = Unsearched(guides.alone or likeliest(model, guides.tree))
         self.policies = {
             "train": act_in(model, playing),
             "eval": act_in(model, played),
@@ -119,3 +121,33 @@ class Acting:
             return carry, action, {}
         kept = ("policy", "value", "actions")
         return carry, action, {name: extras[name] for name in kept if name in extras}
+
+
+class Unsearched(NamedTuple):
+    """A policy over model states without a search."""
+
+    choose: Callable[[Params, Key, Tree], jax.Array]
+    """`(params, key, M) -> action [B, …]`."""
+
+    def start(self, params: Params, batch: int) -> jax.Array:
+        """Moves made so far, i32 `[B]`."""
+        return jnp.zeros(batch, jnp.int32)
+
+    def act(
+        self, params: Params, key: Key, carry: jax.Array, x: Tree
+    ) -> tuple[jax.Array, jax.Array, dict[str, Tree]]:
+        """What is chosen."""
+        return carry + 1, self.choose(params, key, x), {}
+
+
+def likeliest(model: Any, heads: Heads) -> Callable:
+    """A choice of the legal action with the greatest logit."""
+
+    def choose(params: Params, key: Key, x: Tree) -> jax.Array:
+        logits, _, _ = heads(params, key, x)
+        legal = legal_now(model, params, x)
+        if legal is not None:
+            logits = jnp.where(legal, logits, MASKED)
+        return jnp.argmax(logits, -1).astype(model.spec.action.dtype)
+
+    return choose

@@ -293,28 +293,6 @@ class MCTS(NamedTuple):
         return drawn[rows, index].reshape(-1, *spec.shape).astype(spec.dtype)
 
 
-class Likeliest(NamedTuple):
-    """A policy over model states without a search: what `heads` like best."""
-
-    model: Any
-    heads: Heads
-
-    def start(self, params: Params, batch: int) -> jax.Array:
-        """Moves made so far, i32 `[B]`."""
-        return jnp.zeros(batch, jnp.int32)
-
-    def act(
-        self, params: Params, key: Key, carry: jax.Array, x: Tree
-    ) -> tuple[jax.Array, jax.Array, dict[str, Tree]]:
-        """The legal action with the greatest logit."""
-        logits, _, _ = self.heads(params, key, x)
-        legal = legal_now(self.model, params, x)
-        if legal is not None:
-            logits = jnp.where(legal, logits, MASKED)
-        action = jnp.argmax(logits, -1).astype(self.model.spec.action.dtype)
-        return carry + 1, action, {}
-
-
 def by_visits(key: Key, visits: jax.Array, temperature: jax.Array) -> jax.Array:
     """Actions i32 `[B]` drawn by visits^(1 / temperature), `[B, A]`; at a temperature
     of nearly 0 the most visited."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wm.errors import UserError
+from wm.train.log import counted
 from wm.train.schedule import Schedule
 from wm.types import EnvSpec
 
@@ -43,7 +44,7 @@ def budget(schedule: Schedule, chunk: tuple[int, int], prefill: int) -> None:
     least = f"raise --steps to at least {max(T * schedule.envs, learns):,}"
     if T * schedule.envs > schedule.total:
         raise UserError(
-            f"{updates:,} update{'s' * (updates != 1)} fall due every "
+            f"{counted(updates, 'update')} fall due every "
             f"{T * schedule.envs:,} steps, and --steps is {schedule.total:,}: {least}, "
             f"or {advice}"
         )

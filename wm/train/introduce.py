@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from wm.ops.spread import DATA, SEED
 from wm.train import log, memory
+from wm.train.log import counted
 from wm.train.population import Population
 from wm.train.schedule import Schedule
 from wm.train.seeds import Seeds, cores
@@ -161,8 +162,3 @@ def members(agent: Any, scores: np.ndarray) -> list[str]:
         spread = f" ± {means[rows].std():.2f}" if len(rows) > 1 else ""
         lines.append(f"  {name}: {means[rows].mean():.2f}{spread}")
     return lines
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -19,6 +19,11 @@ from wm.errors import RunError
 BARS = "▁▂▃▄▅▆▇█"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def json_line(row: Mapping[str, Any]) -> str:
     """One JSON line; numbers that JSON does not know become null."""
 

@@ -15,7 +15,8 @@ import numpy as np
 from wm.errors import RunError, UserError
 from wm.train import evaluate, log, recipes, rundir
 from wm.train.checkpoint import Checkpoints
-from wm.train.introduce import counted, members
+from wm.train.introduce import members
+from wm.train.log import counted
 from wm.train.manifest import Damaged
 from wm.train.mishap import Evidence, evidence
 from wm.train.schedule import Schedule

@@ -361,8 +361,8 @@ class Session:
         mean, spread = scores.mean(), scores.mean(1).std()
         self.display.line(
             f"done in {log.clock(seconds)}. Scores: {mean:.2f} ± {spread:.2f} over "
-            f"{introduce.counted(scores.shape[0], 'seed')} × "
-            f"{introduce.counted(scores.shape[1], 'episode')}{known}."
+            f"{log.counted(scores.shape[0], 'seed')} × "
+            f"{log.counted(scores.shape[1], 'episode')}{known}."
         )
         for line in introduce.members(self.agent, scores):
             self.display.line(line)
