@@ -123,14 +123,15 @@ class DreamerV3:
 
     def actor(self, state: State) -> Params:
         """What acting needs: the nets that observe, and the actor; of a planner the
-        nets that predict, and the critic."""
-        model, head = state.params["model"], "actor"
+        nets that predict, and the critic; of a tree search all of these."""
+        model, policy, heads = state.params["model"], state.params["policy"], ["actor"]
         names = ["encoder", "core", "prior", "posterior", "start"]
         if self.config.planner != "none":
-            names, head = [*names, "reward", "continue"], "critic"
+            names = [*names, "reward", "continue"]
+            heads = ["critic", "actor"][: 1 + (self.config.planner == "mcts")]
         return {
             "model": {name: model[name] for name in names if name in model},
-            "policy": {head: state.params["policy"][head]},
+            "policy": {name: policy[name] for name in heads},
         }
 
     def start(self, actor: Params, batch: int) -> Tree:
@@ -146,8 +147,8 @@ class DreamerV3:
         `extras["latent"]` is the model state after `timestep`, as replay stores it.
         """
         policy = act_in(self.model, self._player if mode == "eval" else self._explorer)
-        carry, action, extras = policy.act(actor, key, carry, timestep)
-        return carry, action, extras | {"latent": pack(carry[0])}
+        carry, action, _ = policy.act(actor, key, carry, timestep)
+        return carry, action, {"latent": pack(carry[0])}
 
     def buffer(self, schedule: Any) -> Replay | HostReplay:
         """Uniform replay that serves every new sequence once, soon."""

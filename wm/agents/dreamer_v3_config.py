@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from wm.models.rssm_config import RSSMConfig, require
-from wm.planners.choice import Planning
+from wm.planners.choice import Name, Planning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +73,10 @@ class Config(RSSMConfig):
     (0.3)."""
     newest_first: bool = True
     """Train on every new sequence once before any is drawn at random (2023: no)."""
-    planner: Literal["none", "shooting", "cem", "icem", "mppi", "gradient"] = "none"
-    """Act by planning in the model, with the critic beyond the horizon (none: the actor
-    acts); actor and critic learn all the same."""
+    planner: Literal["none", Name] = "none"
+    """Act by planning in the model, with the critic beyond the horizon, or by a tree
+    search (mcts) whose prior is the actor's (none: the actor acts); actor and critic
+    learn all the same."""
     plan: Planning = dataclasses.field(default_factory=Planning)
     """Settings of each planner."""
     plan_noise: float = 0.3

@@ -16,9 +16,9 @@ from wm.models.rssm import RSSM
 from wm.models.rssm_config import scalar_bins
 from wm.nets import heads
 from wm.ops import optimizers
+from wm.ops.distributions import Categorical
 from wm.ops.normalizers import PercentileScale
 from wm.planners.choice import planner
-from wm.planners.sequences import discounted
 from wm.types import EnvSpec, Key, Params, Policy, Tree
 
 
@@ -68,7 +68,8 @@ def planning(
 ) -> Policy:
     """A planner in the model in place of the actor.
 
-    Plans are worth their discounted rewards and the critic's value of where they end.
+    Plans are worth their discounted rewards and the critic's value of where they end;
+    a tree is guided by the actor, too.
 
     Raises:
       ValueError: a planner that does not fit the actions.
@@ -80,8 +81,18 @@ def planning(
         logits = behavior.critic.apply(params["policy"]["critic"], features)
         return behavior.code.mean(logits)
 
-    objective = discounted(1 - 1 / config.horizon, value)
-    plans = planner(config.planner, config.plan, model, objective)
+    def heads(params: Params, key: Key, state: Tree):
+        """The actor's prior, or draws from it, and the critic's value."""
+        prior = behavior.actor.distribution(params, state)
+        if isinstance(prior, Categorical):
+            return prior.log_probs, value(params, state), None
+        keys = jax.random.split(key, config.plan.mcts.draws)
+        drawn = jax.vmap(prior.sample, out_axes=1)(keys)
+        return None, value(params, state), drawn.reshape(*drawn.shape[:2], -1)
+
+    gamma = 1 - 1 / config.horizon
+    parts = config.planner, config.plan, model, gamma, value, heads
+    plans = planner(*parts, explore=explore)
     return Perturbed(plans, model, config.plan_noise) if explore else plans
 
 

@@ -30,7 +30,6 @@ from wm.models.meta_fit import MetaFitConfig
 from wm.nodes import Node
 from wm.ops.trees import where_rows
 from wm.planners.choice import Name, Planning, planner
-from wm.planners.sequences import discounted
 from wm.planners.shooting import GRBAL as GRBAL_SHOOTING
 from wm.types import Dataset, EnvSpec, Key, Metrics, Mode, Params, TimeStep, Tree
 
@@ -113,8 +112,8 @@ class GrBAL:
         """
         self.spec, self.config = spec, config or Config()
         self.model = Ensemble(spec, self.config.model)
-        objective = discounted(self.config.gamma)
-        plans = planner(self.config.planner, self.config.plan, self.model, objective)
+        config = self.config
+        plans = planner(config.planner, config.plan, self.model, config.gamma)
         self.policy = act_in(self.model, plans)
 
     def init(self, key: Key) -> State:

@@ -50,7 +50,6 @@ from wm.models.ensemble_fit import FitConfig
 from wm.nodes import Node
 from wm.ops.trees import where_rows
 from wm.planners.choice import planner
-from wm.planners.sequences import discounted
 from wm.types import (
     ArraySpec,
     Batch,
@@ -104,7 +103,7 @@ class MBMF:
         """
         self.spec, self.config = spec, config or Config()
         self.model = Ensemble(spec, self.config.model)
-        plans = planner(self.config.planner, self.config.plan, self.model, discounted())
+        plans = planner(self.config.planner, self.config.plan, self.model)
         self.controller = act_in(self.model, plans)
         seen = ArraySpec((self.model.inputs - spec.action.shape[0],))
         self.nets = OnPolicy(

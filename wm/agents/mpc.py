@@ -20,7 +20,6 @@ from wm.imagine import act_in
 from wm.models.rules import rules_of
 from wm.nodes import Node
 from wm.planners.choice import Name, Planning, planner
-from wm.planners.sequences import discounted
 from wm.types import EnvSpec, Key, Mode, Params, TimeStep, Tree
 
 
@@ -61,8 +60,8 @@ class MPC:
         """
         self.spec, self.config = spec, config or Config()
         self.rules = rules_of(spec)
-        objective = discounted(self.config.gamma)
-        plans = planner(self.config.planner, self.config.plan, self.rules, objective)
+        config = self.config
+        plans = planner(config.planner, config.plan, self.rules, config.gamma)
         self.policy = act_in(self.rules, plans)
 
     def init(self, key: Key) -> State:
