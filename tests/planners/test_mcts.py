@@ -344,29 +344,38 @@ def bandit(rows, actions, seed):
 
 
 @slow
-@pytest.mark.parametrize("simulations", [2, 4, 16])
-def test_gumbel_improves_a_policy_with_any_number_of_simulations(simulations):
+@pytest.mark.parametrize(
+    ("simulations", "least"), [(2, 0.095), (4, 0.105), (16, 0.18)]
+)
+def test_gumbel_improves_a_policy_with_any_number_of_simulations(simulations, least):
     """Danihelka et al. 2022; 82 actions, normal logits, uniform values, 512 states.
 
-    Mean gain of its target with 2 and 4 simulations 0.080 and 0.087, worst state
-    -0.0004 (what was not visited is worth the mixture on average only). The visits of
-    PUCT with noise gain as much on average and make many states worse.
+    Mean gain of its target 0.101, 0.112 and 0.197 with 2, 4 and 16 simulations, and no
+    state is worse off; 0.078, 0.088 and 0.192 where what was not visited is worth the
+    mixture, with which a state may lose 0.0004. The visits of PUCT with noise gain as
+    much on average and make many states worse.
     """
     rows, actions = 512, 82
     model, q = bandit(rows, actions, 0)
     logits = jax.random.normal(jax.random.key(1), (rows, actions))
     value = (jax.nn.softmax(logits) * q).sum(-1)
     heads = lambda params, key, state: (logits, value, None)
+    configs = {
+        "gumbel": MCTSConfig(simulations, mixed=False),
+        "mixture": MCTSConfig(simulations),
+        "puct": MCTSConfig(simulations, "puct"),
+    }
     gain = {}
-    for method in BOTH:
-        found = searched(model, heads, MCTSConfig(simulations, method), {}, q)
-        gain[method] = np.asarray((found.action_weights * q).sum(-1) - value)
-        if method == "gumbel" and simulations == 4:
+    for name, config in configs.items():
+        found = searched(model, heads, config, {}, q)
+        gain[name] = np.asarray((found.action_weights * q).sum(-1) - value)
+        if name == "gumbel" and simulations == 4:
             played = jnp.take_along_axis(q, found.action[:, None], 1)[:, 0]
             assert (played - value).mean() >= 0.2
-    assert gain["gumbel"].min() >= -1e-3
-    assert (gain["gumbel"] < 0).mean() < 0.01
-    assert gain["gumbel"].mean() >= 0.07
+    assert gain["gumbel"].min() >= -1e-5
+    assert gain["gumbel"].mean() >= least
+    assert gain["mixture"].min() >= -1e-3
+    assert gain["mixture"].mean() >= 0.07
     assert (gain["puct"] < 0).mean() > 0.15
 
 

@@ -15,9 +15,8 @@ Deviations:
 - Norms of what acts are over channels or features (theirs: over the batch).
 - The gradient is halved on its way into each step, not where heads read a latent (as
   MuZero's pseudocode; theirs: both).
-- Absorbing steps behind a real end are learned to be worth nothing; theirs mask the
-  policy and the consistency alone, and so do we, but nothing is learned past a time
-  limit.
+- Policy and consistency are masked past any end, as theirs; values and rewards past a
+  real one are learned to be nothing, as theirs, and past a time limit not at all.
 - Ages are counted from the newest record that an update has seen.
 - The net acts as it is after every update (theirs: copied every 100 updates).
 - An action's plane holds (a + 1) / A (theirs: a / A).
