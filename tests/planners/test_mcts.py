@@ -344,9 +344,7 @@ def bandit(rows, actions, seed):
 
 
 @slow
-@pytest.mark.parametrize(
-    ("simulations", "least"), [(2, 0.095), (4, 0.105), (16, 0.18)]
-)
+@pytest.mark.parametrize(("simulations", "least"), [(2, 0.095), (4, 0.105), (16, 0.18)])
 def test_gumbel_improves_a_policy_with_any_number_of_simulations(simulations, least):
     """Danihelka et al. 2022; 82 actions, normal logits, uniform values, 512 states.
 

@@ -76,6 +76,29 @@ ALPHAZERO: dict[str, Preset] = {
         },
         source="ours: two minutes on a CPU",
     ),
+    "connect_four_hour": Preset(
+        agent={
+            "symmetry": "mirror",
+            "search.simulations": 16,
+            "search.considered": 7,
+            "net.layers": 2,
+            "net.units": 32,
+            "net.value_units": 64,
+            "value_scale": 1.0,
+            "learning_rate": 2e-3,
+            "decay_updates": (13_000, 18_500),
+        },
+        schedule={
+            "envs": 128,
+            "batch_size": 256,
+            "chunk": 21,
+            "updates": 42,
+            "total": 1_400_000,
+            "replay": 262_144,
+            "log_steps": 26_880,
+        },
+        source="ours: an hour on one core",
+    ),
     "2048": Preset(
         agent={
             "search.method": "stochastic",
