@@ -208,6 +208,16 @@ CATCH = "train dreamer_v3 --env pixels/catch --out nowhere"
         (f"{CATCH} --seed_mode pmap", 2, "--seed_mode must be vmap or loop or shard"),
         (f"{CATCH} --env.sise 8", 2, "no option --env.sise. Did you mean --env.size?"),
         (f"{CATCH} --env.rows 1", 2, "--env.rows"),
+        (
+            f"{CATCH} --preset demo+demo",
+            2,
+            "--preset demo+demo names demo twice",
+        ),
+        (
+            f"{CATCH} --hypers.entropy 1e-3,1e-2 --agent.entropy 1e-3",
+            2,
+            "--hypers.entropy and --agent.entropy set the same number; give one",
+        ),
         (f"{CATCH} --preset demo+", 2, "--preset demo+ has a + without a name"),
         (f"{CATCH} --agent.learning_rate inf", 2, "--agent.learning_rate must be fin"),
         (f"{CATCH} --agent.learn_model maybe", 2, "--agent.learn_model must be true"),
@@ -334,6 +344,11 @@ def test_eval_adds_scores(trained, capsys):
 def test_report_of_an_unknown_method_names_the_nearest(trained, capsys):
     assert cli.main(["report", str(trained), "--against", "dreamer_v33"]) == 2
     assert "dreamer" in capsys.readouterr().err.lower()
+
+
+def test_a_run_named_twice_is_not_counted_twice(trained, capsys):
+    assert cli.main(["report", str(trained), f"{trained}/."]) == 2
+    assert "is named twice; leave one out" in capsys.readouterr().err
 
 
 def test_report_prints_where_the_page_is(trained, capsys):
