@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import math
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,21 @@ def partners(text: str) -> set[frozenset[int]]:
     lines = filter(OPERATION.search, text.splitlines())
     groups = (group for line in lines for group in _groups(line, everyone))
     return {frozenset(group) for group in groups}
+
+
+def across(text: str, groups: Iterable[set[int]]) -> list[float]:
+    """Bytes of each collective in which devices of several of these groups take part;
+    loops are not counted."""
+    found, groups = [], list(groups)
+    everyone = max(map(int, DEVICES.findall(text)), default=1)
+    for line in text.splitlines():
+        operation = OPERATION.search(line)
+        if operation is None:
+            continue
+        inside = lambda part: any(group.issuperset(part) for group in groups)
+        if not all(map(inside, _groups(line, everyone))):
+            found.append(bytes_of(operation[1]))
+    return found
 
 
 def _groups(line: str, everyone: int) -> list[list[int]]:

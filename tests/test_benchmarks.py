@@ -43,6 +43,8 @@ def test_who_talks_to_whom(written, groups):
     line = f"%x = f32[2]{{0}} all-reduce(%y), channel_id=1, {written}, to_apply=%add"
     found = collectives.partners(f"{head}{line}\n%z = f32[2]{{0}} add(%x, %x)")
     assert found == {frozenset(group) for group in groups}
+    apart = all(set(group) in ({0, 1}, {2, 3}) for group in groups)
+    assert collectives.across(f"{head}{line}", [{0, 1}, {2, 3}]) == [8.0] * (not apart)
 
 
 def test_a_group_that_cannot_be_read_is_no_silence():
