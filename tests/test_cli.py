@@ -214,7 +214,7 @@ CATCH = "train dreamer_v3 --env pixels/catch --out nowhere"
             "--preset demo+demo names demo twice",
         ),
         (
-            f"{CATCH} --hypers.entropy 1e-3,1e-2 --agent.entropy 1e-3",
+            f"{CATCH} --preset demo --hypers.entropy 1e-3,1e-2 --agent.entropy 1e-3",
             2,
             "--hypers.entropy and --agent.entropy set the same number; give one",
         ),
@@ -305,7 +305,11 @@ def test_a_stopped_run_exits_with_75_and_is_proved_to_resume(
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         assert cli.main(words) == 75
-    assert "saved. The same command continues" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "saved. The same command continues" in said
+    heads = ("environment", "agent", "schedule", "memory", "compile", "estimate")
+    for head in heads:
+        assert f"\n  {head:<12} " in f"\n{said}", said
     assert cli.main(words) == 0
     assert cli.main(["resume", "--check", out]) == 0
     assert "all equal, bit for bit" in capsys.readouterr().out

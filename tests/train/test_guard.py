@@ -142,9 +142,8 @@ def test_a_fit_that_is_not_finite_is_dropped_and_ends_the_call():
     agent = FailsToFit(ENV.spec)
     _, states = train_device(agent, ENV, None, plan, key, found.extend)
     last = states[0]
-    assert int(last.fits) == 4
     assert int(last.agent.updates) == 1  # each later one is a second one again
-    assert int(last.guard.skipped) == 3
+    assert int(last.guard.skipped) == int(last.fits) - 1 > 1
     assert finite(last.agent)
     assert bool(last.guard.seen)
     halt = dataclasses.replace(plan, nonfinite="halt")

@@ -59,6 +59,8 @@ def test_budget_and_memory_in_a_line():
     assert longer.startswith("3,000 steps (up to 31 more: chunks are whole); 1 update")
     line = introduce.occupied(memory.Need(41_000_000, 14_000_000, None), plan)
     assert line == "replay 41 MB (the newest 4,000 of 14,000 steps), learner 14 MB"
+    share = introduce.occupied(memory.Need(41_000_000, 14_000_000, None), plan, True)
+    assert share.endswith("learner 14 MB on each device")
     parts = memory.Need(5_000, 14_000_000, 10**9, None, 4_000_000, 8_000_000, 2_000_000)
     assert introduce.occupied(parts, Schedule(total=9)) == (
         "replay 5 kB, learner 14 MB (params 4 MB, optimizer 8 MB), search tree 2 MB, "
