@@ -350,8 +350,10 @@ def test_report_of_an_unknown_method_names_the_nearest(trained, capsys):
     assert "dreamer" in capsys.readouterr().err.lower()
 
 
-def test_a_run_named_twice_is_not_counted_twice(trained, capsys):
-    assert cli.main(["report", str(trained), f"{trained}/."]) == 2
+@pytest.mark.parametrize("command", ["report", "diagnose"])
+def test_a_run_named_twice_is_not_counted_twice(command, tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    assert cli.main([command, str(tmp_path), f"{tmp_path}/."]) == 2
     assert "is named twice; leave one out" in capsys.readouterr().err
 
 
