@@ -10,7 +10,6 @@ the one that the update met.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -19,11 +18,14 @@ import jax.numpy as jnp
 from wm.data.pool import Pool
 from wm.data.ring import Ring
 from wm.nodes import Node
-from wm.ops.spread import MODEL
 from wm.types import Feedback, Key, Metrics, Tree
 
 IN_A_ROW = 10
 """Dropped updates, one after another, that are no accident any more."""
+
+
+SMALL = 1 << 10
+"""Elements of a leaf that is looked at together with others."""
 
 
 class Guard(Node):
@@ -135,16 +137,13 @@ def surely_finite(leaves: list[jax.Array]) -> jax.Array:
     their sum is not.
 
     A sum of what holds a NaN or an infinity is one. A CPU adds 13 times as fast as it
-    asks every element (0.08 ns against 1.1, 12 arrays of 256 x 256). Leaves of one
-    shape, as parameters, moments and slow copies are, are added first: a tenth of the
-    sums. Where kernels are split over devices, leaves of one shape may lie differently,
-    and nothing of them should be sent.
+    asks every element (0.08 ns against 1.1, 12 arrays of 256 x 256).
     """
-    whole = jax.sharding.get_abstract_mesh().shape.get(MODEL, 1) == 1
-    alike: dict[Any, list[jax.Array]] = {}
-    for i, x in enumerate(leaves):
-        alike.setdefault(x.shape if whole else i, []).append(x.astype(jnp.float32))
-    sums = [jnp.sum(functools.reduce(jnp.add, group)) for group in alike.values()]
+    small = [x.reshape(-1).astype(jnp.float32) for x in leaves if x.size <= SMALL]
+    parts = [x for x in leaves if x.size > SMALL]
+    if small:
+        parts.append(jnp.concatenate(small))
+    sums = [jnp.sum(x, dtype=jnp.float32) for x in parts]
     return jnp.isfinite(jnp.stack(sums)).all()
 
 
