@@ -4,22 +4,26 @@
 - `weak`: 1, 2, 4, 8 virtual devices of one process with equal work on each. They share
   the cores, so the figure is the work that dividing adds: N times the seconds of one
   device by the seconds of N. Wires are not in it.
+- `forms`: the chunk of one device in the forms that are written on a mesh, against
+  those of one CPU device (`wm.ops.spread.ways`): what weak scaling owes to them.
 - `traffic`: bytes and calls of collectives in the compiled chunk on eight devices.
 - `paper`: bytes and operations per chunk and chip of each system at its published
   sizes, and the efficiency that they predict.
 
-    python -m benchmarks.scaling [overhead weak traffic paper]
+    python -m benchmarks.scaling [overhead weak forms traffic paper]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import os
 import statistics
 import time
 from typing import Any, NamedTuple
+from unittest import mock
 
 DEVICES = 8
 _FLAG = f"--xla_force_host_platform_device_count={DEVICES}"
@@ -132,7 +136,14 @@ WORK = {
         {"envs": 4, "batch_size": 4, "batch_length": 32, "chunk": 8, "updates": 1},
     ),
 }
-MEASURED = ("overhead", "weak", "traffic")
+MEASURED = ("overhead", "weak", "forms", "traffic")
+FORMS = {
+    "products": ("wm.nets.products",),
+    "whole batches": ("wm.nets.parts",),
+    "both": ("wm.nets.products", "wm.nets.parts"),
+}
+"""Modules that ask how many devices share a batch: products whose gradients are fast on
+one CPU device, and convolutions cut for its cache."""
 
 
 def runner_of(name: str, devices: int, mesh: Any = None, parts: int = 1):
@@ -203,6 +214,36 @@ def weak(name: str, repeats: int = 7, chunks: int = 2) -> list[dict]:
         rows.append(
             record.row("scaling/weak", case, efficiency, "of ideal", cpu_s=seconds)
         )
+    return rows
+
+
+def forms(name: str, repeats: int = 15, chunks: int = 4) -> list[dict]:
+    """Seconds of one device in its own forms by those in a mesh's; above 1: the mesh's
+    are faster."""
+    runners = {"its own": runner_of(name, 1)}
+    for form, modules in FORMS.items():
+        with contextlib.ExitStack() as patches:
+            for module in modules:
+                patches.enter_context(mock.patch(f"{module}.ways", return_value=2))
+            runner, states = runner_of(name, 1)
+            # Compiled here, where the form holds.
+            states, _ = runner.interval(states, [1], [0])
+        runners[form] = runner, states
+    times: dict[str, list[float]] = {form: [] for form in runners}
+    for number in range(repeats + 1):
+        for form, (runner, states) in runners.items():
+            states, cpu, _ = seconds_of(runner, states, chunks)
+            runners[form] = runner, states
+            if number:
+                times[form].append(cpu / chunks)
+    rows = []
+    for form in FORMS:
+        pairs = zip(times["its own"], times[form], strict=True)
+        ratios = [one / other for one, other in pairs]
+        case = f"{name}, one device in a mesh's form: {form}"
+        more = {"lowest": min(ratios), "highest": max(ratios)}
+        ratio = statistics.median(ratios)
+        rows.append(record.row("scaling/forms", case, ratio, "x", **more))
     return rows
 
 

@@ -208,6 +208,16 @@ CATCH = "train dreamer_v3 --env pixels/catch --out nowhere"
         (f"{CATCH} --seed_mode pmap", 2, "--seed_mode must be vmap or loop or shard"),
         (f"{CATCH} --env.sise 8", 2, "no option --env.sise. Did you mean --env.size?"),
         (f"{CATCH} --env.rows 1", 2, "--env.rows"),
+        (
+            f"{CATCH} --preset demo+demo",
+            2,
+            "--preset demo+demo names demo twice",
+        ),
+        (
+            f"{CATCH} --preset demo --hypers.entropy 1e-3,1e-2 --agent.entropy 1e-3",
+            2,
+            "--hypers.entropy and --agent.entropy set the same number; give one",
+        ),
         (f"{CATCH} --preset demo+", 2, "--preset demo+ has a + without a name"),
         (f"{CATCH} --agent.learning_rate inf", 2, "--agent.learning_rate must be fin"),
         (f"{CATCH} --agent.learn_model maybe", 2, "--agent.learn_model must be true"),
@@ -295,7 +305,11 @@ def test_a_stopped_run_exits_with_75_and_is_proved_to_resume(
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         assert cli.main(words) == 75
-    assert "saved. The same command continues" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "saved. The same command continues" in said
+    heads = ("environment", "agent", "schedule", "memory", "compile", "estimate")
+    for head in heads:
+        assert f"\n  {head:<12} " in f"\n{said}", said
     assert cli.main(words) == 0
     assert cli.main(["resume", "--check", out]) == 0
     assert "all equal, bit for bit" in capsys.readouterr().out
@@ -334,6 +348,13 @@ def test_eval_adds_scores(trained, capsys):
 def test_report_of_an_unknown_method_names_the_nearest(trained, capsys):
     assert cli.main(["report", str(trained), "--against", "dreamer_v33"]) == 2
     assert "dreamer" in capsys.readouterr().err.lower()
+
+
+@pytest.mark.parametrize("command", ["report", "diagnose"])
+def test_a_run_named_twice_is_not_counted_twice(command, tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    assert cli.main([command, str(tmp_path), f"{tmp_path}/."]) == 2
+    assert "is named twice; leave one out" in capsys.readouterr().err
 
 
 def test_report_prints_where_the_page_is(trained, capsys):

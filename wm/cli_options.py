@@ -267,14 +267,27 @@ def _unknown(typed: str, known: Mapping[str, Option], command: str) -> str:
     return f"no option --{typed}.{hint} (`{command} --help`)"
 
 
-def numbers(values: Mapping[str, Any], group: str) -> dict[str, tuple[float, ...]]:
-    """`--GROUP.NAME 1e-4,3e-4`: the values of every name.
+def numbers(
+    values: Mapping[str, Any], group: str, settings: str
+) -> dict[str, tuple[float, ...]]:
+    """`--GROUP.NAME 1e-4,3e-4`: the values of every name of a group.
+
+    Args:
+      values: all typed options.
+      group: whose names stand for several values each.
+      settings: the group that holds the same names, for one value.
 
     Raises:
-      UserError: a value that is no number.
+      UserError: a value that is no number, or a name typed in both groups.
     """
     found = {}
-    for name, given in values.items():
+    for option, given in values.items():
+        head, _, name = option.partition(".")
+        if head != group:
+            continue
+        if f"{settings}.{name}" in values:
+            both = f"--{option} and --{settings}.{name}"
+            raise UserError(f"{both} set the same number; give one")
         listed = given if isinstance(given, list | tuple) else (given,)
         if any(isinstance(x, bool) or not isinstance(x, int | float) for x in listed):
             raise UserError(f"--{group}.{name} needs numbers, 1e-4,3e-4, got {given}")

@@ -150,8 +150,8 @@ def report(words: list[str]) -> int:
         return 0
     if not paths:
         raise UserError("wm report needs at least one RUN (`wm report --help`)")
+    folders = _run_folders(paths)
     cli_cache.enable()
-    folders = [_run_folder(path) for path in paths]
     from wm.report import write
 
     against, out = chosen.against or None, chosen.out or None
@@ -172,8 +172,8 @@ def diagnose(words: list[str]) -> int:
         return 0
     if not paths:
         raise UserError("wm diagnose needs at least one RUN (`wm diagnose --help`)")
+    folders = _run_folders(paths)
     cli_cache.enable()
-    folders = [_run_folder(path) for path in paths]
     from wm.report.diagnose import diagnose
 
     options = {**dataclasses.asdict(chosen), "out": chosen.out or None}
@@ -234,6 +234,16 @@ _COMMANDS = {
     "wm diagnose": diagnose,
     "wm resume": resume,
 }
+
+
+def _run_folders(paths: list[str]) -> list[Path]:
+    """Folders of runs that are counted as independent: each once."""
+    folders = [_run_folder(path) for path in paths]
+    places = [folder.resolve() for folder in folders]
+    for folder, place in zip(folders, places, strict=True):
+        if places.count(place) > 1:
+            raise UserError(f"{folder} is named twice; leave one out")
+    return folders
 
 
 def _run_folder(path: str) -> Path:

@@ -146,7 +146,7 @@ def parts(system: str, agent_class: Any, values: dict) -> tuple[Any, Any, dict]:
             "seed": chosen.seed,
             "seed_mode": chosen.seed_mode,
             "mesh": replace(Layout(), _group(values, "mesh"), "mesh"),
-            "hypers": numbers(_group(values, "hypers"), "hypers"),
+            "hypers": numbers(values, "hypers", "agent"),
             "about": about,
         },
     )

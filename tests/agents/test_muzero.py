@@ -258,8 +258,9 @@ def test_actions_cool_down(ready):
 def test_what_does_not_fit_is_one_line():
     with pytest.raises(UserError, match="actions must be one index, or numbers"):
         MuZero(EnvSpec(ArraySpec((2,)), ArraySpec((2,), "int32", 3)))
+    coded = Config(codes=2, search=MCTSConfig(4, "stochastic"))
     with pytest.raises(UserError, match=r"--agent\.codes needs actions that are one"):
-        MuZero(EnvSpec(ArraySpec((2,)), ArraySpec((2,))), Config(codes=2))
+        MuZero(EnvSpec(ArraySpec((2,)), ArraySpec((2,))), coded)
     for field, value in {
         "optimizer": "rmsprop", "eval_simulations": -1, "unroll": 0, "steps": 0,
         "learning_rate": 0.0, "value_scale": -1.0, "decay_updates": (3, 2),
@@ -271,3 +272,5 @@ def test_what_does_not_fit_is_one_line():
             Config(**{field: value})
     with pytest.raises(UserError, match=r"--agent\.codes must be at least 2 where"):
         Config(search=MCTSConfig(4, "stochastic"))
+    with pytest.raises(UserError, match=r"--agent\.codes must be 0 unless search"):
+        Config(codes=2)

@@ -99,6 +99,11 @@ def test_unknown_preset_names_the_nearest():
         compose("dreamer_v3", "atari10k")
 
 
+def test_a_preset_named_twice_is_refused():
+    with pytest.raises(UserError, match=r"demo\+size1m\+demo names demo twice"):
+        compose("dreamer_v3", "demo+size1m+demo")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_says_its_source(name):
     assert of("dreamer_v3")[name].source

@@ -24,10 +24,24 @@ CELL = ("dyna_maze", "")
 
 def test_a_table_is_tasks_times_presets():
     assert plan.cells(TABLE, [], []) == [("dyna_maze", ""), ("blocking", "")]
-    both = plan.cells(TABLE, ["blocking"], ["+fast", "slow", "fast"])
+    both = plan.cells(TABLE, ["blocking"], ["+fast", "slow"])
     assert both == [("blocking", "fast"), ("blocking", "slow")]
     with pytest.raises(UserError, match="Did you mean blocking"):
         plan.cells(TABLE, ["blockin"], [])
+    with pytest.raises(UserError, match="--task names blocking twice"):
+        plan.cells(TABLE, ["blocking", "dyna_maze", "blocking"], [])
+    with pytest.raises(UserError, match="--preset names fast twice"):
+        plan.cells(TABLE, [], ["+fast", "slow", "fast"])
+
+
+def test_a_table_that_has_a_task_twice_is_refused():
+    twice = ("grid/dyna_maze", "other/dyna_maze")
+    with pytest.raises(ValueError, match="tiny has the task dyna_maze twice"):
+        dataclasses.replace(TABLE, groups=(Group("", twice, False, 300),))
+    # With presets of their own they are two tasks.
+    one, other = (Group(name, twice[:1], False, 300) for name in "ab")
+    both = dataclasses.replace(TABLE, groups=(one, other))
+    assert both.tasks == ("a:dyna_maze", "b:dyna_maze")
 
 
 def test_seeds_that_fit_are_one_program(tmp_path):

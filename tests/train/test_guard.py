@@ -10,7 +10,7 @@ import pytest
 
 from tests.train.test_loop import SCHEDULE, runner_of
 from tests.train.test_run import rows
-from tests.train.toy import Toy
+from tests.train.toy import FitOnly, Toy
 from wm import envs
 from wm.errors import RunError, UserError
 from wm.train import guard, mishap
@@ -41,6 +41,14 @@ class Fails(Toy):
         fields = {name: spoil(x) for name, x in feedback["replay"].fields.items()}
         feedback = {"replay": feedback["replay"]._replace(fields=fields)}
         return new.replace(params=params), feedback, metrics
+
+
+class FailsToFit(FitOnly):
+    """Its second fit is not finite."""
+
+    def fit(self, state, key, dataset):
+        new, metrics = super().fit(state, key, dataset)
+        return new.replace(noise=jnp.where(new.updates == 2, jnp.inf, 0.0)), metrics
 
 
 def finite(tree):
@@ -124,6 +132,21 @@ def test_without_a_directory_bad_updates_are_skipped():
     assert found[-1]["skipped"] >= 1
     assert finite(states[0].agent)
     halt = dataclasses.replace(SCHEDULE, nonfinite="halt")
+    with pytest.raises(RunError, match="an update at step"):
+        train_device(agent, ENV, None, halt, key, found.extend)
+
+
+def test_a_fit_that_is_not_finite_is_dropped_and_ends_the_call():
+    found, key = [], jax.random.key(0)
+    plan = dataclasses.replace(SCHEDULE, fit_steps=40)
+    agent = FailsToFit(ENV.spec)
+    _, states = train_device(agent, ENV, None, plan, key, found.extend)
+    last = states[0]
+    assert int(last.agent.updates) == 1  # each later one is a second one again
+    assert int(last.guard.skipped) == int(last.fits) - 1 > 1
+    assert finite(last.agent)
+    assert bool(last.guard.seen)
+    halt = dataclasses.replace(plan, nonfinite="halt")
     with pytest.raises(RunError, match="an update at step"):
         train_device(agent, ENV, None, halt, key, found.extend)
 

@@ -55,8 +55,12 @@ def test_budget_and_memory_in_a_line():
     plan = Schedule(total=14_000, envs=16, replay=4_000)
     line = introduce.schedule(plan, 1, 1)
     assert line == "14,000 steps; 1 update after every 1 × 16 steps"
+    longer = introduce.schedule(Schedule(total=3_000, envs=16), 2, 1)
+    assert longer.startswith("3,000 steps (up to 31 more: chunks are whole); 1 update")
     line = introduce.occupied(memory.Need(41_000_000, 14_000_000, None), plan)
     assert line == "replay 41 MB (the newest 4,000 of 14,000 steps), learner 14 MB"
+    share = introduce.occupied(memory.Need(41_000_000, 14_000_000, None), plan, True)
+    assert share.endswith("learner 14 MB on each device")
     parts = memory.Need(5_000, 14_000_000, 10**9, None, 4_000_000, 8_000_000, 2_000_000)
     assert introduce.occupied(parts, Schedule(total=9)) == (
         "replay 5 kB, learner 14 MB (params 4 MB, optimizer 8 MB), search tree 2 MB, "

@@ -28,9 +28,11 @@ SCHEDULE = Schedule(
 )
 
 
-def runner_of(mode, seeds=2, seed=0, schedule=SCHEDULE, env=None, agent=None):
+def runner_of(
+    mode, seeds=2, seed=0, schedule=SCHEDULE, env=None, agent=None, layout=None
+):
     env = env or envs.make("probe/step_counter")
-    axis = Seeds(seed_keys(seed, seeds), mode)
+    axis = Seeds(seed_keys(seed, seeds), mode, mesh=layout)
     return DeviceRunner(loop_of(agent or Toy(env.spec), schedule), env, axis)
 
 

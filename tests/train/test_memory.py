@@ -155,7 +155,8 @@ class Runner:
 
     def interval(self, states, chunks, clear):
         self.calls.append(max(chunks))
-        self.clock[0] += 0.01 * max(chunks)
+        # The first call takes longer than it will ever again.
+        self.clock[0] += 0.01 * max(chunks) + 1.0 * (len(self.calls) == 1)
         self.done += 10 * max(chunks)
         return states, {"step": np.array([self.done])}
 

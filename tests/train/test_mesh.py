@@ -124,8 +124,14 @@ def test_a_mesh_decides_the_mode_of_the_seed_axis():
 @pytest.mark.parametrize(
     ("layout", "seeds", "mode", "line"),
     [
-        (Layout(seed=2), 2, "vmap", "--mesh.seed 2 needs --seed_mode shard, not vmap"),
-        (Layout(seed=2), 3, None, "seeds that divide by 2 devices, got 3"),
+        (Layout(seed=2), 2, "vmap", "--mesh.seed 2 needs --seed_mode shard, got vmap"),
+        (
+            Layout(seed=2),
+            3,
+            None,
+            "--mesh.seed 2 needs seeds .* 2 devices, got --seeds 3",
+        ),
+        (Layout(seed=2, data=2), 3, None, "divide by 2 groups of devices"),
         (Layout(data=999), 1, None, "a mesh of 999 devices was asked for"),
     ],
 )

@@ -122,6 +122,8 @@ def test_settings_are_named_and_checked():
         Population(agent, {"gamma": (0.9, 7.0)})
     with pytest.raises(UserError, match="needs values"):
         Population(agent, {"rate": ()})
+    with pytest.raises(UserError, match=r"--hypers.rate has 0.1 twice; .*--seeds"):
+        Population(agent, {"rate": (0.1, 0.2, 0.1)})
 
 
 def test_what_decides_the_program_cannot_be_a_row():

@@ -19,7 +19,9 @@ import sys, types
 sys.modules["tests"] = types.ModuleType("tests")
 sys.modules["tests"].__path__ = ["tests"]
 import jax, numpy as np
+from benchmarks import collectives
 from tests.train.test_loop import runner_of, run, assert_same
+from wm.train import sharding
 assert len(jax.devices()) == 2
 shard, loop = runner_of("shard"), runner_of("loop")
 a, report = run(shard, (2,))
@@ -30,7 +32,12 @@ leaf = jax.tree.leaves(a.agent)[0]
 assert len(leaf.sharding.device_set) == 2
 assert shard.evaluate(a, 3).returns.shape == (2, 3)
 text = shard.program("train", None, a, 2).executable.as_text()
-assert "all-reduce" not in text and "all-gather" not in text
+assert "num_partitions=2" in text and not collectives.traffic(text).calls
+# Rows of a seed on both: what the same count finds there.
+split = runner_of("loop", seeds=1, layout=sharding.Layout(data=2))
+text = split.program("train", split.stretch, split.init(), 2).executable.as_text()
+assert collectives.traffic(text).calls["all-reduce"] > 0
+assert collectives.partners(text) == {frozenset({0, 1})}
 print("same")
 """
 

@@ -58,8 +58,11 @@ class Config(UnrolledConfig, ActingConfig):
         UnrolledConfig.__post_init__(self)
         for name in ("codes", "commitment_scale"):
             require(self, name, getattr(self, name) >= 0, "at least 0")
-        apart = self.codes > 1 or self.search.method != "stochastic"
+        chance = self.search.method == "stochastic"
+        apart = self.codes > 1 or not chance
         require(self, "codes", apart, "at least 2 where search.method is stochastic")
+        read = chance or not self.codes
+        require(self, "codes", read, "0 unless search.method is stochastic")
 
 
 class MuZero(UnrolledAgent):

@@ -35,7 +35,8 @@ def compose(system: str, names: str) -> Preset:
       names: as in `atari100k+size12m`; "" gives a preset without values.
 
     Raises:
-      UserError: no preset of that name; the message has the nearest one.
+      UserError: no preset of that name, then the message has the nearest one; or one
+        that is named twice.
     """
     known, parts = of(system), names.split("+") if names else []
     for name in parts:
@@ -44,6 +45,8 @@ def compose(system: str, names: str) -> Preset:
         if name not in known:
             listing = f"wm list presets {system}"
             raise UserError(unknown(name, known, f"{system} preset", listing))
+        if parts.count(name) > 1:
+            raise UserError(f"--preset {names} names {name} twice; leave one out")
     if "default" in known:
         parts = ["default", *parts]
     return functools.reduce(Preset.join, (known[name] for name in parts), Preset())

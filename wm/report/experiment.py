@@ -52,6 +52,18 @@ class Experiment:
     against: tuple[str, ...] = ("dreamer_v3",)
     """Methods drawn beside ours."""
 
+    def __post_init__(self):
+        named = [
+            (x.preset, env.partition("/")[2]) for x in self.groups for env in x.envs
+        ]
+        twice = next((name for name in named if named.count(name) > 1), None)
+        if twice is not None:
+            preset = f" with preset {twice[0]}" if twice[0] else ""
+            raise ValueError(
+                f"{self.name} has the task {twice[1]}{preset} twice: leave one out, or "
+                "make it a table of its own"
+            )
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """All tasks as the command line takes them: `preset:task` where a task has

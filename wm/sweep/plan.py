@@ -82,11 +82,15 @@ def cells(
     """(task, added preset) of the whole table, or of the tasks named.
 
     Raises:
-      UserError: a task that the table lacks.
+      UserError: a task that the table lacks, or a task or preset named twice.
     """
     found = list(table.commands(tasks, seeds=1))
     added = [preset.strip("+") for preset in presets] or [""]
-    return [(task, preset) for task in found for preset in dict.fromkeys(added)]
+    for option, given in (("task", tasks), ("preset", added)):
+        twice = next((name for name in given if given.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"--{option} names {twice} twice; leave one out")
+    return [(task, preset) for task in found for preset in added]
 
 
 def split(

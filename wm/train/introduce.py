@@ -71,9 +71,14 @@ def agent(name: str, preset: str, shapes: Any, seeds: Seeds) -> str:
 
 
 def schedule(plan: Schedule, steps: int, updates: int) -> str:
-    """`14,000 steps; 1 update after every 1 × 16 steps`."""
-    made = counted(updates, "update")
-    return f"{plan.total:,} steps; {made} after every {steps} × {plan.envs} steps"
+    """`14,000 steps; 1 update after every 1 × 16 steps`; a run ends with a whole chunk
+    of these, and where the total is none it says how far it may go beyond."""
+    made, chunk = counted(updates, "update"), steps * plan.envs
+    more = (
+        f" (up to {chunk - 1:,} more: chunks are whole)" if plan.total % chunk else ""
+    )
+    every = f"{made} after every {steps} × {plan.envs} steps"
+    return f"{plan.total:,} steps{more}; {every}"
 
 
 def mesh(axes: Mesh, plan: Schedule) -> str:

@@ -158,10 +158,14 @@ def _with(config: Any, name: str, value: Any) -> Any:
     return changed
 
 
-def _check(agent: Any, name: str, values: Sequence[float]) -> None:
+def _check(agent: Any, name: str, values: tuple[float, ...]) -> None:
     """Refuse what is no setting, no number, or not allowed."""
     if not values:
         raise UserError(f"--hypers.{name} needs values: 1e-4,3e-4,1e-3")
+    twice = next((x for x in values if values.count(x) > 1), None)
+    if twice is not None:
+        advice = "for more learners of each value raise --seeds"
+        raise UserError(f"--hypers.{name} has {twice:g} twice; {advice}")
     known = numbers(getattr(agent, "config", None))
     if name not in known:
         near = difflib.get_close_matches(name, known, 1, 0.6)

@@ -7,6 +7,9 @@
 
 On a mesh with a `data` or `model` axis every seed's arrays are split further, in each
 of the modes; see `sharding.py`. Its compiler partitions the program of one device.
+Groups of seeds share a loop there, and a flag goes between them in every chunk
+(`Loop.interval`). A `shard_map` over seeds would spare it, but XLA (of jax 0.10.2) ends
+the process over it in DreamerV3.
 
 XLA runs the calls of one process on one CPU device one after another, however they
 are dispatched; calls from different threads run side by side (measured: two runnable
@@ -148,7 +151,8 @@ class Seeds:
         options: dict[str, Any] = {"donate_argnums": 1} if donate else {}
         if self.mesh is not None and not self.apart:
             kept = jax.tree.map(lambda x: x.sharding, self._first(states))
-            options["out_shardings"] = (kept, self._at()) if donate else self._at()
+            out = self._at(SEED) if self.mode == "shard" else self._at()
+            options["out_shardings"] = (kept, out) if donate else out
         zeros = [np.int32(0)] * counts
         start = time.perf_counter()
         one = self.mode == "loop"

@@ -106,7 +106,8 @@ def mesh_for(layout: Layout, seeds: int, mode: str) -> Mesh | None:
     sharded = mode == "shard"
     if not sharded and (layout.seed or 1) > 1:
         raise UserError(
-            f"--mesh.seed {layout.seed} needs --seed_mode shard, not {mode}"
+            f"--mesh.seed {layout.seed} needs --seed_mode shard, got {mode}: leave "
+            "out one of them"
         )
     if data is None:
         rest = devices // ((layout.seed or 1) * layout.model)
@@ -115,8 +116,10 @@ def mesh_for(layout: Layout, seeds: int, mode: str) -> Mesh | None:
     if sharded:
         groups = layout.seed or max(devices // (data * layout.model), 1)
         if seeds % groups:
+            asked = f"--mesh.seed {groups}" if layout.seed else "--seed_mode shard"
+            kind = "devices" if data * layout.model == 1 else "groups of devices"
             raise UserError(
-                f"--seed_mode shard needs seeds that divide by {groups} devices, got "
+                f"{asked} needs seeds that divide by {groups} {kind}, got --seeds "
                 f"{seeds}"
             )
     count = groups * data * layout.model
