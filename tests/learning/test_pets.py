@@ -1,7 +1,8 @@
 """PETS on its own cart-pole swing-up: 400 steps, of which 50 are random.
 
 `make test-learning` runs it. Thresholds are of the specification; figures are means
-over 3 seeds of 8 episodes after the last fit, measured on 21 November 2026, those with variances on 22 November.
+over 3 seeds of 8 episodes after the last fit, measured on 21 November 2026,
+those with variances on 22 November.
 """
 
 import functools
@@ -46,14 +47,14 @@ def gaussian(**settings):
 
 
 def test_variances_are_learned_with_longer_fits():
-    """21.3, 20.8, 27.4 with four times the steps of Adam; six other runs 18.8 to 25.3."""
+    """21.3, 20.8, 27.4 with four times the steps; six other runs 18.8 to 25.3."""
     found = gaussian(**{"fit.steps": 1600})
     assert (found >= 15).all()
 
 
 def test_variances_take_their_weight_from_what_is_hard():
     """32.8, 26.8, 32.1, without a step more; by the likelihood alone 17.1, 14.2, 22.9
-    (six seeds 17.2 ± 3.3), which keeps means from learning what is not predicted yet."""
+    (six seeds 17.2 ± 3.3), by which what is badly predicted is hardly learned."""
     found, likelihood = gaussian(**{"fit.beta": 0.5}), gaussian()
     assert found.mean() >= 25
     assert (found >= 20).all()
