@@ -172,12 +172,15 @@ def replace(instance: Any, values: Mapping[str, Any], group: str) -> Any:
 
 
 def named(error: ValueError, cls: Any, group: str) -> UserError:
-    """A refusal by a configuration class, with its field spelled as the option."""
+    """A refusal by a configuration class, with its field spelled as the option.
+
+    Classes that are an agent's settings elsewhere (PPO's in MB-MF) say `--agent.field`.
+    """
     line = str(error)
     fields = {field.name for field in dataclasses.fields(cls)}
-    word = re.match(r"\w+", line)
-    if word and word[0] in fields:
-        line = f"--{group}.{line}"
+    word = re.match(r"(?:--agent\.)?(\w+)", line)
+    if word and word[1] in fields:
+        line = f"--{group}.{line[word.start(1) :]}"
     return UserError(line)
 
 

@@ -255,6 +255,10 @@ def test_evaluation_plays_the_controller_first_and_then_the_mean_of_the_policy()
         ({"demonstrations": -1}, r"--agent\.demonstrations must be at least 0, got -1"),
         ({"ppo.form": "tanh"}, r"--agent\.ppo\.form must be normal"),
         ({"ppo.normalize_observation": True}, r"normalize_observation false"),
+        ({"ppo.gamma": 2.0}, r"^--agent\.ppo\.gamma must be in \[0, 1\], got 2.0"),
+        ({"imitation.epochs": 0}, r"^--agent\.imitation\.epochs must be above 0"),
+        ({"fit.fraction_new": 2.0}, r"^--agent\.fit\.fraction_new must be in"),
+        ({"plan.cem.elites": 5000}, r"^--agent\.plan\.cem\.elites must be in"),
     ],
 )
 def test_what_cannot_work_is_one_line(settings, message):

@@ -106,6 +106,46 @@ def test_rollouts_of_a_task_are_those_of_its_model():
     assert all((np.abs(real - x).max(-1) < 1e-6).any() for x in begun)
 
 
+def test_steps_after_the_end_of_an_episode_teach_nothing():
+    """Networks of zeros: the first number grows by 1 a step and ends the episode at 3.
+    Of four steps three count from 0, and one from 2."""
+    spec = dataclasses.replace(
+        wm.env(ENV).spec,
+        reward_fn=lambda before, action, after: after[0] + 0.1 * action[0],
+        terminal_fn=lambda before, action, after: after[0] > 2.5,
+    )
+    agent = wm.agent("mb_mpo", spec, **TINY)
+    state = agent.init(jax.random.key(0))
+    stats = {**state.model["stats"], "target_mean": jnp.array([1.0, 0.0, 0.0])}
+    nets = jax.tree.map(jnp.zeros_like, state.model["nets"])
+    model, one = {**state.model, "stats": stats, "nets": nets}, jnp.int32(1)
+    policies, key = agent.copies(state.policy), jax.random.key(1)
+    roll = jax.jit(
+        lambda begin: agent.rollouts(
+            model, policies, key, (jnp.full((1, 3), begin), one)
+        )
+    )
+    adapted = jax.jit(lambda samples: agent.adapt(state.policy, samples))
+    for begin, counting in ((0.0, 3), (2.0, 1)):
+        samples, earned = roll(begin)
+        live = np.broadcast_to(np.arange(4)[:, None] < counting, (4, 4, 3))
+        np.testing.assert_array_equal(samples.mask, live)
+        values = begin + 1.0 + np.arange(4)[:, None]
+        rewards = values + 0.1 * np.clip(samples.action[..., 0], -1, 1)
+        np.testing.assert_allclose(earned, (live * rewards).sum(1).mean(), rtol=1e-5)
+
+        wild = lambda x, rows: jnp.where(
+            rows.reshape(*rows.shape, *[1] * (x.ndim - 3)), 0.7, x
+        )
+        changed = lambda rows: samples._replace(
+            observation=wild(samples.observation, rows),
+            action=wild(samples.action, rows),
+            advantage=wild(samples.advantage, rows),
+        )
+        assert same(adapted(samples), adapted(changed(~live)))
+        assert not same(adapted(samples), adapted(changed(live)))
+
+
 def test_rollouts_begin_where_episodes_did_or_anywhere():
     agent, _, _, states = ready()
     data = pool(states[0])

@@ -70,18 +70,28 @@ def score(name: str, seed: int = 0, steps: int | None = None, **settings: Any) -
       steps: budget in place of the probe's own.
       **settings: of the agent, in place of the probe's own; for ablations.
     """
-    env = wm.env(name)
-    if name == "pixels/catch":
-        agent = wm.agent("dreamer_v3", env.spec, preset="demo", **settings)
-        schedule = Schedule(**agent.schedule)
-    else:
-        own, cadence = PROBES[name]
-        agent = wm.agent("dreamer_v3", env.spec, **{**SMALL, **own, **settings})
-        base = {"envs": 16, "batch_size": 16, "prefill": 400, "replay": 50_000}
-        schedule = Schedule(**{**base, "log_steps": 1_000, **cadence})
-    run = wm.train(agent, env, schedule, steps=steps, seed=seed, quiet=True)
+    run = trained(name, seed, steps, **settings)
     means: dict[int, list[float]] = {}
     for line in (run.path / "scores.jsonl").read_text().splitlines():
         row = json.loads(line)
         means.setdefault(row["step"], []).append(row["return"])
     return float(np.median([np.mean(x) for x in list(means.values())[-3:]]))
+
+
+def trained(name: str, seed: int = 0, steps: int | None = None, **settings: Any):
+    """The run behind `score`."""
+    env = wm.env(name)
+    if name == "pixels/catch":
+        agent = wm.agent("dreamer_v3", env.spec, preset="demo", **settings)
+        schedule = Schedule(**agent.schedule)
+    else:
+        agent = agent_of(name, **settings)
+        base = {"envs": 16, "batch_size": 16, "prefill": 400, "replay": 50_000}
+        schedule = Schedule(**{**base, "log_steps": 1_000, **PROBES[name][1]})
+    return wm.train(agent, env, schedule, steps=steps, seed=seed, quiet=True)
+
+
+def agent_of(name: str, **settings: Any):
+    """DreamerV3 with the settings of a key of `PROBES`."""
+    own = {**SMALL, **PROBES[name][0], **settings}
+    return wm.agent("dreamer_v3", wm.env(name).spec, **own)

@@ -118,16 +118,16 @@ def gradients(factor, how="inferred", rows=64):
     return np.asarray(gain)[:, 0], np.asarray(log_std)[:, 0]
 
 
-def exact():
-    """With respect to the gain, by the costate in double precision, `[64, 2]`.
+def exact(rows=64):
+    """With respect to the gain, by the costate in double precision, `[rows, 2]`.
 
     λ_t is the derivative of the cost from t on with respect to s_t; that of a_t moves
     it by 2 R a + Bᵀ(2 Q s' + λ').
     """
-    _, step = played()
+    _, step = played(rows)
     s, a = (np.asarray(x, np.float64) for x in (step.observation, step.action))
     after = np.asarray(step.next_observation, np.float64)
-    costate, total = np.zeros((64, 2)), np.zeros((64, 2))
+    costate, total = np.zeros((rows, 2)), np.zeros((rows, 2))
     for t in reversed(range(T)):
         costate = costate + 2 * after[t] @ Q
         along = 2 * a[t] @ R + costate @ B
@@ -155,13 +155,16 @@ def test_with_the_true_model_the_gradient_is_exact():
     np.testing.assert_allclose(gradients(1.0)[0], exact(), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("factor", "share"), [(1.2, 0.95), (0.8, 0.9)])
-def test_a_wrong_model_harms_less_than_when_it_is_rolled_out(factor, share):
-    """98 % and 94 % of 64 trajectories of 20 steps. Median errors 0.38 and 0.06 against
-    29 and 0.09, of a gradient of 0.09: a model that damps too much, rolled out, says
-    that there is no gradient, and its error ends there."""
-    error = lambda how: np.linalg.norm(gradients(factor, how)[0] - exact(), axis=1)
-    assert (error("inferred") < error("rolled")).mean() >= share
+@pytest.mark.parametrize("factor", [1.2, 0.8])
+def test_a_wrong_model_harms_less_than_when_it_is_rolled_out(factor):
+    """99.6 % and 98.2 % of 512 trajectories of 20 steps (of 20,000 in double precision
+    99.6 % and 98.4 %). Median errors 0.62 and 0.10 against 42 and 0.14, of a gradient
+    of 0.14: a model that damps too much, rolled out, says that there is no gradient,
+    and its error ends there. What is lost begins near the origin (gradients of at most
+    0.04). Of 64 trajectories a share is known to 1.6 %: those of this key gave 94 %."""
+    error = lambda how: gradients(factor, how, 512)[0] - exact(512)
+    near, far = (np.linalg.norm(error(how), axis=1) for how in ("inferred", "rolled"))
+    assert (near < far).mean() >= 0.95
 
 
 def test_noise_drawn_afresh_loses_what_the_deviation_does():

@@ -71,9 +71,10 @@ def test_a_linear_system_is_learned(gaussian):
     assert not np.allclose(mean[0], mean[1], atol=1e-6)
 
 
-def test_the_loss_by_hand():
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_the_loss_by_hand(beta):
     model = model_of()
-    config = FitConfig(weight_decay=(0.1, 0.2))
+    config = FitConfig(weight_decay=(0.1, 0.2), beta=beta)
     params = model.init(jax.random.key(2))["model"]
     data = data_of()
     x = jnp.stack([data.x[:5], data.x[5:10], data.x[10:15]])
@@ -88,12 +89,30 @@ def test_the_loss_by_hand():
         out = hidden @ nets["out"]["kernel"][e]
         mean, v = out[:, :2], np.asarray(soft_bound(jnp.array(out[:, 2:]), -10.0, 0.5))
         terms = (np.asarray(y[e]) - mean) ** 2 * np.exp(-v) + v
+        terms = terms * np.exp(beta * v)
         expected += terms[:4].mean()
         expected += 0.5 * 0.1 * (nets["layer0"]["kernel"][e] ** 2).sum()
         expected += 0.5 * 0.2 * (nets["out"]["kernel"][e] ** 2).sum()
     # The bounds' term once, not once per member.
     expected += 0.01 * (2 * 0.5 + 2 * 10.0)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_at_beta_one_means_learn_as_from_squared_errors():
+    """The bias of the mean's output is moved by nothing else."""
+    model = model_of()
+    params = model.init(jax.random.key(2))["model"]
+    data, weight = data_of(), jnp.ones(4)
+    x, y = (jnp.stack([z[:4], z[4:8], z[8:12]]) for z in (data.x, data.y))
+    slope = jax.grad(
+        lambda nets, beta: ensemble_fit.loss_of(
+            model, FitConfig(beta=beta), {**params, "nets": nets}, x, y, weight
+        )
+    )
+    error = (model.predict(params, x)[0] - y).mean(1)  # halved by two outputs
+    found = slope(params["nets"], 1.0)["out"]["bias"][:, :2]
+    np.testing.assert_allclose(found, error, rtol=1e-5)
+    assert not np.allclose(slope(params["nets"], 0.0)["out"]["bias"][:, :2], error)
 
 
 def test_empty_slots_change_nothing():
@@ -200,6 +219,7 @@ def test_transitions_of_a_buffer():
     [
         ({"batch_size": 0}, "--agent.fit.batch_size must be above 0"),
         ({"holdout": 1.0}, r"--agent.fit.holdout must be in \[0, 1\)"),
+        ({"beta": 1.5}, r"--agent.fit.beta must be in \[0, 1\], got 1.5"),
         ({"patience": 5}, "--agent.fit.patience needs --agent.fit.holdout"),
     ],
 )

@@ -12,10 +12,13 @@ from wm import cli, report
 from wm.errors import RunError, UserError
 from wm.report import diagnosis, diagnosis_section, dreams
 from wm.report.calibration import NOMINAL, Calibration
+from wm.report.diagnose import Heldout, errors_of
 from wm.report.diagnosis import Diagnosis, Point
 from wm.train import rundir
+from wm.train.foresight import Foresight, Windows
 from wm.train.run import load
 from wm.train.schedule import Schedule
+from wm.types import Belief, Step, TimeStep
 
 H = 6
 
@@ -46,6 +49,39 @@ def found(*groups):
     every = tuple(point for group in groups for point in group)
     still = dict.fromkeys(diagnosis.KINDS, np.linspace(0.2, 2, H))
     return Diagnosis("x/y", H, every, still, diagnosis.correlate(every))
+
+
+def test_errors_are_those_of_a_model_that_is_known_to_be_wrong():
+    """Three windows, the last of which lasts a single step. One entry of two is a
+    constant; the other spreads by 2, and beliefs of it are wrong by one deviation."""
+    frames = np.arange(12.0).reshape(2, 6, 1).repeat(2, 2)
+    steps = Step(TimeStep(frames, *[np.zeros((2, 6))] * 4), None, {})
+    inside = np.array([[True, True, True], [True, True, False]])
+    begin = Windows(np.array([0, 0, 1]), np.array([0, 3, 4]), inside)
+    distance = np.array([[1.0, 2.0, 3.0], [4.0, 6.0, 99.0]], np.float32)
+    mean = np.array([[1.0, 0.0], [4.0, 0.0], [11.0, 0.0]]) + 2.0
+    belief = Belief(mean, np.full((3, 2), 4.0))
+    weights = np.array([0.25, 0.0])
+    data = Heldout(steps, begin, distance)
+
+    errors = errors_of(Foresight(distance, belief), data, weights)
+    assert errors["mse"] == pytest.approx(14 / 3)
+    np.testing.assert_allclose(errors["growth"], [2.0, 5.0])
+    assert errors["open_loop"] == 5.0
+    assert errors["nll"] == pytest.approx(0.5 + 0.5 * np.log(2 * np.pi))
+    known = errors["calibration"]
+    np.testing.assert_array_equal(known.coverage, NOMINAL > 0.68)
+    np.testing.assert_allclose(known.spread, 1.0)
+    np.testing.assert_allclose(known.error, 1.0)
+
+    # No number is infinitely wrong; a model without a belief has no likelihood.
+    distance[0, 1] = np.nan
+    silent = errors_of(Foresight(distance, None), data, weights)
+    assert silent["mse"] == silent["growth"][0] == np.inf
+    assert silent["open_loop"] == 5.0
+    assert np.isnan(silent["nll"])
+    certain = belief._replace(variance=np.zeros((3, 2)))
+    assert errors_of(Foresight(distance, certain), data, weights)["calibration"] is None
 
 
 def test_correlations_are_over_all_runs_and_over_each():
@@ -90,6 +126,16 @@ def test_the_page_shows_a_diagnosis_that_is_there(tmp_path, monkeypatch):
         assert words in page
     assert "Does it know how wrong it is?" in page
     assert "Too sure by" in page
+
+
+def test_a_section_says_how_far_each_kind_of_data_reaches():
+    one = found(points())
+    assert "error is that after 6 steps. In" in diagnosis_section.section(one)
+    short = {**one.standing, "random": one.standing["random"][:1]}
+    cut = one._replace(standing=short)
+    assert cut.horizons == {"agent": 6, "random": 1}
+    said = "after 6 steps (agents' episodes) and 1 step (random actions). In"
+    assert said in diagnosis_section.section(cut)
 
 
 def test_a_section_says_what_is_missing():

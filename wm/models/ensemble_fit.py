@@ -4,7 +4,8 @@ Pools have room for the whole run; how much of it is filled is a traced number, 
 compiled program serves all fits. Epochs are a loop that may stop early.
 
 Sources: Chua et al. 2018 and the authors' code (bootstraps, loss, weight decay);
-Janner et al. 2019 and the authors' code (holdout, early stopping, elites).
+Janner et al. 2019 and the authors' code (holdout, early stopping, elites); Seitzer et
+al. 2022 (`beta`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class FitConfig:
     weight_decay: tuple[float, ...] = ()
     """Half of it times the squared kernel, per layer, the output's last; the last
     value also serves the layers that are not named (PETS, MBPO: per task)."""
+    beta: float = 0.0
+    """Each entry's likelihood counts by the variance predicted for it to this power, of
+    which nothing is learned: at 1 the mean learns as from squared errors, at 0 least
+    where errors are largest (PETS, MBPO 0; Seitzer et al. 2022 advise 0.5)."""
     holdout: float = 0.0
     """Share of the rows that is not trained on (MBPO 0.2)."""
     holdout_rows: int = 5_000
@@ -63,6 +68,8 @@ class FitConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"--agent.fit.{name} must be above 0, got {value}")
+        if not 0 <= self.beta <= 1:
+            raise UserError(f"--agent.fit.beta must be in [0, 1], got {self.beta}")
         if not 0 <= self.holdout < 1:
             raise UserError(
                 f"--agent.fit.holdout must be in [0, 1), got {self.holdout}"
@@ -270,6 +277,8 @@ def loss_of(
     mean, logvar = model.predict(unit, x)
     if model.config.gaussian:
         terms = gaussian_nll(mean, logvar, target)
+        if config.beta:
+            terms *= jnp.exp(config.beta * jax.lax.stop_gradient(logvar))
     else:
         terms = jnp.square(target - mean)
     rows = (weight > 0).sum(-1).max()  # alike for all members

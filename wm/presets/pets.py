@@ -93,6 +93,10 @@ PETS: dict[str, Preset] = {
     "mm": _propagation("MM", propagation="mm"),
     "expectation": _propagation("E", propagation="mean", particles=1),
     "deterministic": _propagation("DE, TS-infinity", gaussian=False),
+    "beta": Preset(
+        agent={"model.gaussian": True, "fit.beta": 0.5},
+        source="Seitzer et al. 2022: variances without harm to the means",
+    ),
     "swingup": Preset(
         agent={
             "model.gaussian": False,

@@ -21,6 +21,7 @@ from wm.errors import RunError, UserError
 from wm.report import diagnosis, page
 from wm.report.calibration import Calibration, calibrate
 from wm.report.diagnosis import Diagnosis, Point
+from wm.report.markup import plural
 from wm.report.plots import number
 from wm.train import evaluate, foresight, log
 from wm.train.dream import play
@@ -164,10 +165,11 @@ def _points(
                 errors = errors_of(jax.device_get(seen), data, weights)
                 who = (name, run.config["agent"]["name"], seed, int(learner.step))
                 points.append(Point(*who, score, kind, **errors))
-                line.append(f"{kind} {number(points[-1].open_loop)}")
+                far = f"after {plural(len(ahead), 'step')}"
+                line.append(f"{number(points[-1].open_loop)} {far} ({kind})")
             say(
                 f"  {name} seed {seed} step {step:,}: return {number(score)}, error "
-                f"after {len(ahead)} steps {', '.join(line)}"
+                f"{', '.join(line)}"
             )
     return points
 

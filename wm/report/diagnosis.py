@@ -40,7 +40,8 @@ class Point(NamedTuple):
     mse: float
     """One step ahead, in units of the data's variance."""
     open_loop: float
-    """Mean distance at the horizon, in units of the data's spread."""
+    """Mean distance at the horizon of its kind of data, in units of the data's
+    spread."""
     nll: float
     """One step ahead, per entry; NaN where the model states no belief."""
     growth: np.ndarray
@@ -65,6 +66,7 @@ class Diagnosis(NamedTuple):
 
     env: str
     horizon: int
+    """The longest of `horizons`."""
     points: tuple[Point, ...]
     standing: dict[str, np.ndarray]
     """Per kind of data, f64 `[H]`: distance of 'nothing changes'."""
@@ -76,6 +78,12 @@ class Diagnosis(NamedTuple):
     def runs(self) -> list[str]:
         """Names in the order given."""
         return list(dict.fromkeys(point.run for point in self.points))
+
+    @property
+    def horizons(self) -> dict[str, int]:
+        """Steps of open-loop prediction per kind of data: as many as were asked for, or
+        as its longest episode leaves."""
+        return {kind: len(still) for kind, still in self.standing.items()}
 
     def newest(self, data: str, run: str) -> list[Point]:
         """The last checkpoint of every seed."""

@@ -75,8 +75,18 @@ def _mismatch(found: Diagnosis) -> str:
         f'<div class="card">{table(head, list(rows.values()), (2, 3, 4, 5))}</div>'
         f'<p class="note">Rank correlation (Spearman) of the error with the return: −1 '
         "means that the better model always belongs to the better agent. The open-loop "
-        f"error is that after {plural(found.horizon, 'step')}. In brackets: 95 % "
+        f"error is that after {_horizons(found)}. In brackets: 95 % "
         "interval, as if checkpoints were independent; those of one seed are not.</p>"
+    )
+
+
+def _horizons(found: Diagnosis) -> str:
+    """Of both kinds of data, where they differ each."""
+    if len(set(found.horizons.values())) == 1:
+        return plural(found.horizon, "step")
+    return " and ".join(
+        f"{plural(steps, 'step')} ({KINDS[kind]})"
+        for kind, steps in found.horizons.items()
     )
 
 
