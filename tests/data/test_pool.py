@@ -51,3 +51,12 @@ def test_draws_are_uniform():
     held = pool.add(pool.empty(rows([0.0]), 4), rows(jnp.arange(4)), jnp.ones(4, bool))
     x = np.asarray(pool.sample(held, jax.random.key(2), 40_000)["x"])
     np.testing.assert_allclose(np.bincount(x.astype(int)) / 40_000, 0.25, atol=0.01)
+
+
+def test_the_count_of_rows_does_not_overflow():
+    held, every = pool.empty(rows([0.0]), 5), jnp.ones(3, bool)
+    for start in range(0, 300, 3):
+        held = pool.add(held, rows(jnp.arange(start, start + 3)), every)
+    assert 5 <= int(held.written) < 10
+    assert int(pool.stored(held)) == 5
+    assert drawn(held) == [295, 296, 297, 298, 299]

@@ -31,20 +31,19 @@ def scores(seeds, *evaluations):
     for settings in evaluations:
         score = evaluator(agent_of(**settings), env, 64)
         found.append([float(score(state, key).returns.mean()) for state in states])
-    print(found)
     return found
 
 
 def test_a_pendulum_is_swung_up():
-    """NOT MEASURED"""
+    """-189, -209 by search and -202, -218 by the policy alone. With a replay of 50,000
+    steps and the values stored there -841 and -1253."""
     searched, alone = scores(2, SEARCH, POLICY)
-    assert max(searched) >= -300
-    assert sum(searched) / 2 >= -400
-    assert sum(alone) / 2 >= -500
+    assert min(searched) >= -300
+    assert min(alone) >= -400
 
 
 def test_what_the_search_found_is_what_the_policy_learns_from(monkeypatch):
-    """All that was drawn taken for equally good: NOT MEASURED"""
+    """All that was drawn taken for equally good: -1326."""
     original = Sampled.loss
 
     def dropped(self, output, policy, actions):

@@ -102,6 +102,23 @@ def test_off_a_terminal_there_is_a_line_per_row_and_no_escape():
     assert "250/1,000 steps" in text
 
 
+def test_a_stream_that_fails_does_not_end_the_run():
+    with open("/dev/full", "w") as stream:
+        display = log.Display(total=1000, stream=stream)
+        display.line("nobody reads this")
+        display.rows([{"step": 250, "seed": 0}])
+        display.close()
+
+
+def test_rows_that_wait_go_with_what_came_after_a_save(tmp_path):
+    book = log.Book(tmp_path / "rows.jsonl", lambda line: None)
+    book.add([{"step": 1, "seed": 0}])
+    book.waiting = [{"step": 9, "seed": 0}]
+    book.cut({0: 4})
+    book.add([{"step": 5, "seed": 0}])
+    assert [row["step"] for row in log.read(book.path)] == [1, 5]
+
+
 def test_sparklines_span_the_range():
     assert log.sparkline([0.0, 1.0]) == "▁█"
     assert log.sparkline([0.0, 0.5, 1.0]) == "▁▅█"

@@ -77,8 +77,8 @@ def test_a_population_is_opened_and_continued(run, tmp_path):
 def test_the_end_says_every_value(run):
     scores = np.array([[1.0], [3.0], [5.0], [5.0]])
     assert introduce.members(run.agent, scores) == [
-        "  rate 0.1, gamma 0.9: 2.00 ± 1.00",
-        "  rate 0.5, gamma 0.9: 5.00 ± 0.00",
+        "  gamma 0.9, rate 0.1: 2.00 ± 1.00",
+        "  gamma 0.9, rate 0.5: 5.00 ± 0.00",
     ]
     assert introduce.members(run.agent.base, scores) == []
     assert member(run.agent.base, 0) == {}
@@ -134,6 +134,13 @@ def test_what_decides_the_program_cannot_be_a_row():
     )
     with pytest.raises(UserError, match=r"--hypers.max_norm: Reinforce builds its"):
         jax.eval_shape(agent.init, jax.random.key(0))
+
+
+def test_rows_are_the_same_whichever_way_round_they_were_named():
+    agent, _ = maze()
+    one = {"rate": (0.1, 0.5), "gamma": (0.9, 0.8)}
+    other = {"gamma": (0.9, 0.8), "rate": (0.1, 0.5)}
+    assert Population(agent, one).members == Population(agent, other).members
 
 
 def test_methods_that_an_agent_lacks_stay_away():

@@ -88,6 +88,12 @@ def test_a_longer_run_is_continued_by_the_command_that_made_it_longer(tmp_path):
     assert found["schedule"]["total"] == longer.total
 
 
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
+    with rundir.hold(tmp_path), pytest.raises(RunError, match="another process"):
+        rundir.hold(tmp_path)
+    rundir.hold(tmp_path).close()
+
+
 def test_names_are_the_papers_in_snake_case():
     assert rundir.snake("DreamerV3") == "dreamer_v3"
     assert rundir.snake("Toy") == "toy"

@@ -82,3 +82,14 @@ def test_a_full_disk_is_said_once_and_tried_again_when_there_is_room(tmp_path, c
     saver.finish()
     assert disk.saved == [3]
     assert "there is room again" in display.stream.getvalue()
+
+
+def test_what_failed_for_another_reason_is_tried_again_by_the_clock(tmp_path, clock):
+    schedule = dataclasses.replace(SCHEDULE, save_steps=None, save_minutes=2.0)
+    disk, _, saver = saver_of(tmp_path, schedule)
+    disk.full = True
+    saver.save(1, [], {})
+    saver.settle()
+    assert not saver.due()
+    clock.time = 121.0
+    assert saver.due()

@@ -38,9 +38,12 @@ def add(pool: Pool, rows: Tree, valid: jax.Array) -> Pool:
     # Rows that are not valid go past the end, where writes are dropped.
     slot = jnp.where(valid, place % capacity, capacity)
     put = lambda old, new: old.at[slot].set(new, mode="drop")
+    written = pool.written + valid.sum(dtype=jnp.int32)
+    # Beyond one round only the place in it counts: a count of all would overflow.
+    written = jnp.where(written < capacity, written, capacity + written % capacity)
     return pool.replace(
         rows=jax.tree.map(put, pool.rows, rows),
-        written=pool.written + valid.sum(dtype=jnp.int32),
+        written=written,
     )
 
 

@@ -33,4 +33,6 @@ def occupied(agent: Any, env: Any, quiet: bool = True, **given: Any) -> Need:
         settings["seeds"] = len(agent.members)
     with tempfile.TemporaryDirectory(prefix="wm-dry-") as folder:
         out = Path(folder) / "run"
-        return Session(agent, env, out=out, quiet=quiet, **settings).need
+        session = Session(agent, env, out=out, quiet=quiet, **settings)
+        with session.held:
+            return session.need

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -117,6 +118,11 @@ class Book:
         """Append rows, those that wait first."""
         self.waiting += rows
         self.flush()
+
+    def cut(self, *after: Any) -> None:
+        """As the function `cut`; rows that wait came after it."""
+        cut(self.path, *after)
+        self.waiting, self.problem = [], ""
 
     def flush(self) -> bool:
         """Try to write what waits; whether nothing does any more."""
@@ -271,9 +277,17 @@ class Display:
             self.open = False
 
     def _print(self, text: str) -> None:
-        if not self.quiet:
+        if self.quiet:
+            return
+        try:
             self.stream.write(text)
             self.stream.flush()
+        except OSError:
+            # The reader has left, or the disk behind the stream is full. What is
+            # buffered would raise again, at exit at the latest.
+            self.quiet = True
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 def bar(share: float, width: int = 20) -> str:

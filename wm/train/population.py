@@ -61,7 +61,8 @@ class Population:
             configuration refuses.
         """
         self.base = agent
-        self.values = {name: tuple(map(float, x)) for name, x in values.items()}
+        # By name: rows must be the same whichever way round a run is continued.
+        self.values = {name: tuple(map(float, values[name])) for name in sorted(values)}
         for name, each in self.values.items():
             _check(agent, name, each)
         combined = itertools.product(*self.values.values())

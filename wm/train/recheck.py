@@ -109,7 +109,7 @@ def _repeat(run: Run, copy: Path, notes: dict, end: int) -> Run:
     parts = run.agent, run.env, again.schedule, seeds, seed, copy, None, mode, mesh
     session = Session(*parts, about, True)
     session.until = end
-    with contextlib.suppress(Stopped):
+    with session.held, contextlib.suppress(Stopped):
         session.run()
     return again
 

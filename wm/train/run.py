@@ -103,7 +103,8 @@ def train(
     parts = agent, env, schedule, seeds, seed, Path(out), buffer, seed_mode, mesh
     with distributed.together():
         session = Session(*parts, about, quiet)
-    session.run()
+    with session.held:
+        session.run()
     return Run(Path(out), session.agent, session.env)
 
 
@@ -163,17 +164,15 @@ class Session:
         memory.check(need, schedule.replay)
         self.config = rundir.describe(agent, self.env, schedule, seeds, seed, about)
         self.continued = rundir.prepare(self.out, self.config)
+        self.held = rundir.hold(self.out)
         described = self.config, self.env, self.shapes, self.axis, loop, need
         for line in introduce.opening(*described):
             self.display.say(*line)
         kept, chief = schedule.keep_checkpoints, distributed.chief()
         self.checkpoints = Checkpoints(out / "checkpoints", kept, sweep=chief)
         self.stop, self.written = False, 0
-        warn = lambda line: self.display.line(f"wm: {line}")
-        books = [
-            log.Book(self.out / f"{name}.jsonl", warn) for name in ("metrics", "scores")
-        ]
-        self.metrics, self.scores = books
+        book = lambda name: log.Book(self.out / f"{name}.jsonl", self.warn)
+        self.metrics, self.scores = book("metrics"), book("scores")
 
     def run(self) -> None:
         """Train to the end.
@@ -228,7 +227,7 @@ class Session:
             if self.continued:
                 self.display.say("restarted", "from step 0: there is no checkpoint yet")
             for book in (self.metrics, self.scores):
-                log.cut(book.path, {})
+                book.cut({})
             states, marks = self.runner.init(), Marks()
         else:
             trees, notes = loaded
@@ -263,8 +262,8 @@ class Session:
             return None
         trees = [joined(self.shapes, restored.items, i) for i in self.numbers]
         steps = {i: int(t.step) for i, t in zip(self.numbers, trees, strict=True)}
-        log.cut(self.metrics.path, steps, restored.notes["rows"])
-        log.cut(self.scores.path, steps)
+        self.metrics.cut(steps, restored.notes["rows"])
+        self.scores.cut(steps)
         self.written = len(log.read(self.metrics.path))
         return trees, restored.notes
 
@@ -276,6 +275,8 @@ class Session:
         if loaded is None:
             return None
         trees, notes = loaded
+        # A file system may show one host a step that another does not see yet.
+        distributed.agree("checkpoints", notes["marks"]["saved"])
         for i in seeds:
             key = jax.random.fold_in(trees[i].key, ANEW + number)
             trees[i] = trees[i].replace(key=key)

@@ -6,7 +6,9 @@ as JSON. Nothing is pickled.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import platform
@@ -100,6 +102,29 @@ def prepare(path: Path, config: dict[str, Any]) -> bool:
         return True
     write(path, config)
     return False
+
+
+def hold(path: Path) -> contextlib.ExitStack:
+    """Keep others from training this run, until what is returned is closed.
+
+    The kernel lets go when the process ends, however it does. A file system that knows
+    no locks is used without.
+
+    Raises:
+      RunError: somebody else trains it.
+    """
+    held, handle = contextlib.ExitStack(), os.open(path, os.O_RDONLY)
+    held.callback(os.close, handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        raise RunError(
+            f"another process trains {path}: wait until it has ended, or stop it"
+        ) from None
+    except OSError:
+        pass
+    return held
 
 
 def extend(path: Path, schedule: Schedule, command: Sequence[str] = ()) -> None:

@@ -56,8 +56,8 @@ class Saver:
 
     def due(self) -> bool:
         """Whether the clock says so, or there is room again after a full disk."""
-        if self.problem:
-            return self._room() > self.free + ROOM
+        if self.problem and self._room() > self.free + ROOM:
+            return True
         least = max(self.seconds, self.cost / SHARE)
         return self.by_clock and time.monotonic() - self.last >= least
 
