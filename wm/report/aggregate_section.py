@@ -42,6 +42,11 @@ def _family(family: Family, index: int) -> str:
     )
     if family.left_out:
         said += f" Left out, since not all have them: {', '.join(family.left_out)}."
+    if family.unscored:
+        said += " Left out, since their score is no finite number: "
+        said += f"{'; '.join(family.unscored)}."
+    if family.budgets:
+        said += f" Budgets differ: {'; '.join(family.budgets)}."
     if family.missing:
         said += f" No numbers on all of these tasks: {', '.join(family.missing)}."
     if any(group.means_only for group in family.groups):
@@ -151,6 +156,7 @@ def export(summaries: Sequence[Summary], found: Sequence[Family], folder: Path) 
     _write(folder / "aggregates.csv", AGGREGATES, _aggregate_rows(found))
 
 
+UNSCORED = "left out of aggregates: no finite number"
 SCORES = (
     "run",
     "group",
@@ -167,6 +173,7 @@ SCORES = (
     "return",
     "score",
     "scale",
+    "note",
 )
 AGGREGATES = (
     "family",
@@ -207,6 +214,7 @@ def _score_rows(summaries: Sequence[Summary]) -> list[list[Any]]:
                     mean,
                     "" if scale is None else float(scale.of(mean)),
                     "" if scale is None else scale.text,
+                    "" if np.isfinite(mean) else UNSCORED,
                 ]
             )
     return rows
@@ -224,6 +232,9 @@ def _aggregate_rows(found: Sequence[Family]) -> list[list[Any]]:
         ]
         for group, known in aggregate.aggregates(family):
             rows += [[*who(group), name, "", "", *x] for name, x in known.items()]
+        for note in (*family.unscored, *family.budgets):
+            kind = "left_out" if note in family.unscored else "budget"
+            rows.append([*head, "", "", "", kind, note, "", "", "", ""])
         for ours, other, chance in aggregate.improvements(family):
             name = "probability_of_improvement"
             rows.append([*who(ours), name, other.name, "", *chance])

@@ -165,8 +165,8 @@ def _page(title: str, kicker: str, parts: Sequence[str]) -> str:
         f'{MARK}<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{text(title)}</title><style>{style}</style></head><body><main>"
         f"{above}<h1>{text(title)}</h1>{''.join(parts)}"
-        "<footer>Written by wm report. Intervals: 95 % percentile bootstrap over "
-        "seeds, and over the episodes of each.</footer>"
+        "<footer>Written by wm report. Intervals: 95 % percentile bootstrap over the "
+        "means of seeds; of one seed over its episodes.</footer>"
         f"</main><script>{script}</script></body></html>\n"
     )
 
