@@ -9,7 +9,7 @@ import pytest
 from tests.report import runs
 from wm import report
 from wm.errors import UserError
-from wm.report import aggregate, protocols, reference
+from wm.report import aggregate, protocols, reference, statistics
 from wm.report.hyper_section import best, section
 from wm.report.record import read
 from wm.report.summary import summarize
@@ -216,6 +216,20 @@ def test_the_page_and_the_tables_say_the_same(games, tmp_path):
     scores = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
     assert len(scores) == 3 + 3 + 3 + 4
     assert {row["kind"] for row in scores} == {"evaluation"}
+
+
+def test_page_and_tables_share_one_computation(games, tmp_path, monkeypatch):
+    calls, made = [], statistics.profile_band
+    for name in ("aggregates", "improvements"):
+        computed = getattr(aggregate, name)
+        count = lambda family, name=name, computed=computed: (
+            calls.append(name) or computed(family)
+        )
+        monkeypatch.setattr(aggregate, name, count)
+    band = lambda *words: calls.append("profile") or made(*words)
+    monkeypatch.setattr(statistics, "profile_band", band)
+    report.write(games, out=tmp_path)
+    assert sorted(calls) == ["aggregates", "improvements", "profile", "profile"]
 
 
 def test_numbers_alone_need_no_page(games, tmp_path):

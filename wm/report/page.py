@@ -68,7 +68,8 @@ def write(
     folder = place(paths, out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = aggregate.families(summaries, against)
+        families = aggregate.families(summaries, against)
+        found = [aggregate_section.figures(family) for family in families]
         _export(summaries, folder / "curves.csv")
         aggregate_section.export(summaries, found, folder)
         if only_csv:
@@ -139,7 +140,7 @@ def _several(
     summaries: Sequence[Summary],
     against: Sequence[str],
     folder: Path,
-    found: Sequence[aggregate.Family],
+    found: Sequence[aggregate_section.Figures],
 ) -> str:
     parts = [
         compare.overview(summaries, folder),
