@@ -62,7 +62,7 @@ def standing(path: Path) -> Standing:
         rate=rate or None,
         finished=finished,
         first=first,
-        count=config["seeds"] // combinations,
+        count=config["seeds"] // max(combinations, 1),
         command=tuple(config.get("command") or ())[1:],
     )
 
