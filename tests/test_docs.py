@@ -11,7 +11,9 @@ from wm.agents.table import AGENTS
 from wm.cli_options import options, parse
 from wm.envs.table import ENVS
 from wm.report import cells
+from wm.sweep import plan
 from wm.table import load
+from wm.train.schedule import Schedule
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -50,6 +52,16 @@ COMMANDS = [
 ]
 
 
+def trained(system, words):
+    """Options of `wm train`, and that the schedule takes them."""
+    known = cli_train._known(load(system, AGENTS[system]).Config)
+    _, values = parse(words, known, "wm train", ("env.", "hypers."))
+    own = {name.partition(".")[2]: value for name, value in values.items()}
+    fields = Schedule.__dataclass_fields__
+    Schedule(**{k: own[k] for k in own if k in fields and f"train.{k}" in values})
+    return values
+
+
 @pytest.mark.parametrize(
     ("page", "words"), COMMANDS, ids=[" ".join(words) for _, words in COMMANDS]
 )
@@ -61,8 +73,7 @@ def test_commands_exist_with_their_options(page, words):
     rest = [word for word in words[1:] if word != "--help"]
     if words[0] == "train":
         system, *rest = rest
-        known = cli_train._known(load(system, AGENTS[system]).Config)
-        _, values = parse(rest, known, "wm train", ("env.", "hypers."))
+        values = trained(system, rest)
         assert values.get("env", "pixels/catch") in ENVS
         if "preset" in values:
             from wm.presets import compose
@@ -72,9 +83,9 @@ def test_commands_exist_with_their_options(page, words):
         kind = getattr(cli_runs, words[0].replace("eval", "evaluate").title())
         parse(rest, options(kind), "wm")
     elif words[0] == "sweep":
-        rest = rest[: rest.index("--")] if "--" in rest else rest
-        (file,), _ = parse(rest, options(cli_sweep.Sweep), "wm")
-        assert (ROOT / file).is_file()
+        own, _, more = " ".join(rest).partition(" -- ")
+        (file,), _ = parse(own.split(), options(cli_sweep.Sweep), "wm")
+        trained(plan.experiment(ROOT / file).system, more.split())
     elif words[0] == "reproduce":
         names, _ = parse(rest, options(cli_reproduce.Reproduce), "wm")
         cells.cell(*names)

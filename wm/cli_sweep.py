@@ -25,6 +25,10 @@ with its own directory; what is finished there is skipped, what was interrupted 
 Words after -- are options of `wm train`, for all runs."""
 
 
+AMOUNT = ("--out", "--seeds", "--seed", "--steps")
+"""Options of `wm train` that say where and how much, not how."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sweep:
     """Options of `wm sweep`."""
@@ -93,6 +97,8 @@ def run(words: list[str]) -> int:
     for entry in entries:
         if finished(entry):
             entry.state = "skipped"
+        else:
+            _check_seeds(entry)
     if chosen.dry:
         return _show(entries)
     plan.remember(root, table.name, units)
@@ -102,10 +108,42 @@ def run(words: list[str]) -> int:
 
 
 def finished(entry: Entry) -> bool:
-    """Whether its run directory is complete, for all seeds and steps asked for."""
-    known, words = entry.standing(), entry.unit.words
-    steps = int(words[words.index("--steps") + 1]) if "--steps" in words else 0
-    return known.finished and known.total >= steps
+    """Whether its run directory is complete: seeds, steps and settings asked for.
+
+    A run that was begun with other words is none: `wm train` says which setting it
+    cannot be continued with, and ends at once where none is trained with.
+    """
+    known, unit = entry.standing(), entry.unit
+    if not known.finished or not known.holds(unit.first, unit.count):
+        return False
+    asked, before = plan.options(unit.words), plan.options(known.command)
+    try:
+        enough = known.total >= float("".join(asked.get("--steps", ("0",))))
+    except ValueError:
+        return False  # `wm train` says what is wrong with it.
+    for name in AMOUNT:
+        asked.pop(name, None)
+        before.pop(name, None)
+    return enough and asked == before
+
+
+def _check_seeds(entry: Entry) -> None:
+    """Refuse a directory that holds other seeds.
+
+    Raises:
+      UserError: it does.
+    """
+    known, unit = entry.standing(), entry.unit
+    held = known.first, known.count
+    if not known.count or held == (unit.first, unit.count):
+        return
+    more = unit.first + unit.count - known.first - known.count
+    alone = f"--seed {known.first + known.count} --seeds {more} for those it lacks, "
+    raise UserError(
+        f"{unit.out} holds seeds {plan.between(*held)}, not "
+        f"{unit.seeds}: give --seed {known.first} --seeds {known.count}, "
+        f"{alone if more > 0 else ''}or another --out"
+    )
 
 
 def _check(chosen: Sweep) -> None:
@@ -128,7 +166,8 @@ def _units(table: Any, chosen: Sweep, root: Path, rest: Sequence[str]) -> list[U
     fixed = chosen.seeds_per_run
     most: dict[tuple[str, str], int | None] = dict.fromkeys(cells, fixed)
     before = {} if fixed else plan.remembered(root)
-    unknown = [cell for cell in cells if cell not in before]
+    covers = lambda cell: plan.numbers(before.get(cell, [])) == list(seeds)
+    unknown = [cell for cell in cells if not covers(cell)]
     if fixed or len(seeds) == 1 or not unknown:
         return plan.units(table, cells, seeds, most, root, rest)
     lines = {
@@ -179,9 +218,7 @@ def _run(entries: list[Entry], chosen: Sweep, root: Path) -> list[Entry]:
     except KeyboardInterrupt:
         print("stopping: what runs is saving", file=sys.stderr, flush=True)
         pool.stop()
-        raise Stopped(
-            f"{_states(entries)}; saved. The same command continues"
-        ) from None
+        raise Stopped(_stopped(entries)) from None
     finally:
         signal.signal(signal.SIGTERM, before)
         backend.close()
@@ -191,6 +228,17 @@ def _run(entries: list[Entry], chosen: Sweep, root: Path) -> list[Entry]:
         print(f"failed  {entry.unit.name}: {entry.reason}", file=sys.stderr)
         print(f"        {entry.log}", file=sys.stderr)
     return failed
+
+
+def _stopped(entries: Sequence[Entry]) -> str:
+    """The last line; programs that have not ended yet are named."""
+    saving = [entry.unit.name for entry in entries if entry.state == "running"]
+    if not saving:
+        return f"{_states(entries)}; saved. The same command continues"
+    return (
+        f"{_states(entries)}; still saving: {', '.join(saving)}. Wait until they have "
+        "ended, then the same command continues"
+    )
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -25,6 +25,7 @@ def fake_run(
     levels: tuple[float, float] | None = (-0.6, 1.0),
     system: str = "dreamer_v3",
     episodes: int = 20,
+    first: int = 0,
 ) -> Path:
     """A finished run whose return rises from `low` to `high`."""
     generator = np.random.default_rng(0)
@@ -42,7 +43,7 @@ def fake_run(
         "preset": "demo",
         "schedule": {"total": steps, "envs": 16},
         "seeds": seeds,
-        "seed": 0,
+        "seed": first,
         "command": ["wm", "train", system, "--env", env, "--seeds", str(seeds)],
     }
     (path / "config.json").write_text(json.dumps(config))
@@ -51,10 +52,10 @@ def fake_run(
     rows, scores = [], []
     for step in range(steps // 14, steps + 1, steps // 14):
         share = 1 / (1 + np.exp(-(step / steps - 0.45) * 12))
-        for seed in range(seeds):
+        for seed in range(first, first + seeds):
             noise = generator.normal(0, 0.05 * (high - low))
             rows.append(_row(step, seed, low + share * (high - low) + noise, share))
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         for value in np.minimum(generator.normal(high, 0.05, episodes), high + 0.03):
             entry = {"step": steps, "seed": seed, "return": value, "length": 5}
             scores.append(entry)

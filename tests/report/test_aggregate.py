@@ -8,7 +8,8 @@ import pytest
 
 from tests.report import runs
 from wm import report
-from wm.report import aggregate, protocols, reference
+from wm.errors import UserError
+from wm.report import aggregate, protocols, reference, statistics
 from wm.report.hyper_section import best, section
 from wm.report.record import read
 from wm.report.summary import summarize
@@ -39,12 +40,12 @@ def summaries(*paths):
 def games(tmp_path_factory):
     """Two systems on two games, one of them in two programs, and a third game."""
     root = tmp_path_factory.mktemp("games")
-    make = lambda name, game, system, seeds: runs.fake_run(
-        root / name, f"atari/{game}", seeds, system=system, **ATARI
+    make = lambda name, game, system, seeds, first=0: runs.fake_run(
+        root / name, f"atari/{game}", seeds, system=system, first=first, **ATARI
     )
     return [
         make("Pong-seeds0-1", "Pong", "dreamer_v3", 2),
-        change(make("Pong-seed2", "Pong", "dreamer_v3", 1), seed=2),
+        make("Pong-seed2", "Pong", "dreamer_v3", 1, first=2),
         make("Boxing", "Boxing", "dreamer_v3", 3),
         make("Alien", "Alien", "dreamer_v3", 3),
         make("Pong-iris", "Pong", "iris", 2),
@@ -68,6 +69,81 @@ def test_programs_of_one_cell_are_pooled_and_tasks_shared(games):
     assert len(published.cells["Boxing"]) > 1
     assert means.means_only
     assert len(means.cells["Boxing"]) == 1
+
+
+def game(path, name, seeds=2, **options):
+    return runs.fake_run(path, f"atari/{name}", seeds, **{**ATARI, **options})
+
+
+def spoil(run, seed):
+    """A run one of whose seeds has a return that is no number: null in the file."""
+    file = run / "scores.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        row["return"] = None if row["seed"] == seed else row["return"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+def test_a_score_that_is_no_number_is_left_out_by_name(tmp_path):
+    made = [
+        spoil(game(tmp_path / "pong", "Pong", 3), 1),
+        game(tmp_path / "boxing", "Boxing", 3),
+    ]
+    (family,) = aggregate.families(summaries(*made), [])
+    assert [len(family.groups[0].cells[task]) for task in family.tasks] == [3, 2]
+    assert family.unscored == ("pong, seed 1",)
+    ((_, known),) = aggregate.aggregates(family)
+    assert all(np.isfinite(one).all() for one in known.values())
+    file = report.write(made, out=tmp_path / "report")
+    said = "Left out, since their score is no finite number: pong, seed 1."
+    assert said in file.read_text()
+    table = lambda name: list(
+        csv.DictReader((tmp_path / "report" / name).read_text().splitlines())
+    )
+    (row,) = (row for row in table("scores.csv") if row["note"])
+    assert (row["run"], row["seed"]) == ("pong", "1")
+    (row,) = (r for r in table("aggregates.csv") if r["statistic"] == "left_out")
+    assert row["other"] == "pong, seed 1"
+
+
+def test_a_game_without_any_score_is_not_shared(tmp_path):
+    made = [game(tmp_path / "a", "Pong", 1), game(tmp_path / "b", "Boxing", 1)]
+    assert aggregate.families(summaries(spoil(made[0], 0), made[1]), []) == []
+
+
+def test_a_seed_in_two_runs_is_not_two_runs(tmp_path):
+    made = [
+        game(tmp_path / "a", "Pong"),
+        game(tmp_path / "b", "Boxing"),
+        game(tmp_path / "c", "Pong", first=1),
+    ]
+    with pytest.raises(UserError, match="seed 1 of dreamer_v3 on Pong is in two") as e:
+        aggregate.families(summaries(*made), [])
+    assert f"{tmp_path}/a and {tmp_path}/c: give one" in str(e.value)
+    # Side by side, without aggregates, they may stand.
+    assert aggregate.families(summaries(made[0], made[2]), []) == []
+
+
+def test_budgets_that_differ_are_said(tmp_path):
+    made = [
+        game(tmp_path / "a", "Pong"),
+        game(tmp_path / "b", "Boxing"),
+        game(tmp_path / "c", "Pong", first=2, steps=50_000),
+    ]
+    (family,) = aggregate.families(summaries(*made), [])
+    short = summaries(made[2])[0].frames
+    longest = summaries(made[0])[0].frames
+    assert family.budgets == (f"c has {short:,} of {longest:,} simulator steps",)
+    page = report.write(made, out=tmp_path / "report").read_text()
+    assert f"Budgets differ: {family.budgets[0]}." in page
+    # Tasks outside a benchmark have budgets of their own.
+    other = [
+        runs.fake_run(tmp_path / "x", "grid/x", steps=1400),
+        runs.fake_run(tmp_path / "y", "grid/y", steps=14_000),
+    ]
+    (family,) = aggregate.families(summaries(*other), [])
+    assert family.budgets == ()
 
 
 def test_scores_are_human_normalised(games):
@@ -140,6 +216,20 @@ def test_the_page_and_the_tables_say_the_same(games, tmp_path):
     scores = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
     assert len(scores) == 3 + 3 + 3 + 4
     assert {row["kind"] for row in scores} == {"evaluation"}
+
+
+def test_page_and_tables_share_one_computation(games, tmp_path, monkeypatch):
+    calls, made = [], statistics.profile_band
+    for name in ("aggregates", "improvements"):
+        computed = getattr(aggregate, name)
+        count = lambda family, name=name, computed=computed: (
+            calls.append(name) or computed(family)
+        )
+        monkeypatch.setattr(aggregate, name, count)
+    band = lambda *words: calls.append("profile") or made(*words)
+    monkeypatch.setattr(statistics, "profile_band", band)
+    report.write(games, out=tmp_path)
+    assert sorted(calls) == ["aggregates", "improvements", "profile", "profile"]
 
 
 def test_numbers_alone_need_no_page(games, tmp_path):

@@ -139,6 +139,7 @@ def test_several_runs_are_grouped_by_environment(tmp_path, night):
             observation=image,
             action_repeat=4,
             levels=None,
+            first=4 * n,
         )
         for game, n in (("Pong", 0), ("Pong", 1), ("Boxing", 0))
     ]

@@ -71,6 +71,26 @@ def test_mean_interval_is_wider_for_seeds_that_disagree():
     assert disagree.high - disagree.low > 2 * (agree.high - agree.low)
 
 
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_mean_interval_is_as_wide_as_theory_says(spread):
+    # Seeds with deviation `spread`, episodes with 2, 16 of each: a mean of 10 seeds has
+    # the variance (spread² + 4 / 16) / 10.
+    generator = np.random.default_rng(0)
+    means = generator.normal(3.0, spread, (400, 10, 1))
+    data = means + generator.normal(0.0, 2.0, (400, 10, 16))
+    found = [statistics.mean_interval(list(x), resamples=1000) for x in data]
+    _, low, high = np.array(found).T
+    assert 0.85 <= np.mean((low <= 3.0) & (high >= 3.0)) <= 0.98
+    theory = 2 * 1.96 * np.sqrt((spread**2 + 4 / 16) / 10)
+    assert np.mean(high - low) == pytest.approx(theory, rel=0.15)
+
+
+def test_mean_interval_of_one_seed_is_of_its_episodes():
+    episodes = np.random.default_rng(0).normal(0.0, 2.0, 400)
+    _, low, high = statistics.mean_interval([episodes], resamples=4000)
+    assert high - low == pytest.approx(2 * 1.96 * episodes.std() / 20, rel=0.05)
+
+
 def test_mean_interval_is_the_same_every_time():
     seeds = [np.arange(10.0), np.arange(5.0)]
     assert statistics.mean_interval(seeds) == statistics.mean_interval(seeds)

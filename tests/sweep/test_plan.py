@@ -129,16 +129,17 @@ def test_the_cost_of_a_run_is_the_estimate_of_train():
     assert cli_cost.cost(["train", "q_learning", "--env", "grid/nowhere"]) is None
 
 
-def run_of(path, total=100, seeds=2, reached=100, scores=True):
+def run_of(path, total=100, seeds=2, reached=100, scores=True, first=3, words=()):
     path.mkdir(parents=True)
-    config = {"schedule": {"total": total}, "seeds": seeds, "seed": 3}
+    config = {"schedule": {"total": total}, "seeds": seeds, "seed": first}
+    config["command"] = ["wm", *words]
     (path / "config.json").write_text(json.dumps(config))
     row = lambda seed: {"step": reached, "seed": seed, "rate/steps_per_s": 4.0}
-    lines = [json.dumps(row(3 + i) | {"episode/return": i}) for i in range(seeds)]
+    lines = [json.dumps(row(first + i) | {"episode/return": i}) for i in range(seeds)]
     (path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 1')
     if scores:
         lines = [
-            json.dumps({"step": reached, "seed": 3 + i, "return": 2.0, "length": 1})
+            json.dumps({"step": reached, "seed": first + i, "return": 2.0, "length": 1})
             for i in range(seeds)
         ]
         (path / "scores.jsonl").write_text("\n".join(lines) + "\n")
@@ -148,9 +149,9 @@ def run_of(path, total=100, seeds=2, reached=100, scores=True):
 def test_standing_is_read_from_the_files(tmp_path):
     assert standing(tmp_path / "none") == Standing()
     done = standing(run_of(tmp_path / "done"))
-    assert done == Standing(100, 100, 2.0, 8.0, True)
+    assert done == Standing(100, 100, 2.0, 8.0, True, 3, 2)
     half = standing(run_of(tmp_path / "half", reached=50, scores=False))
-    assert half == Standing(50, 100, 0.5, 8.0, False)
+    assert half == Standing(50, 100, 0.5, 8.0, False, 3, 2)
     # Evaluated on the way, and not at the end.
     assert not standing(run_of(tmp_path / "way", reached=50)).finished
     # One seed lacks its scores.
@@ -173,15 +174,79 @@ def test_dry_shows_the_plan_and_writes_nothing(tmp_path, capsys):
     file = tmp_path / "tiny.py"
     file.write_text(SOURCE)
     root = tmp_path / "runs"
-    run_of(root / "blocking", total=300, reached=300, seeds=2)
     words = ["sweep", str(file), "--out", str(root), "--dry", "--seeds_per_run", "3"]
+    done_of(root / "blocking")
     assert cli.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[0] == "waiting"
+    assert lines[1].split()[0] == "skipped"
     assert lines[-1] == "2 programs, 4 seeds: 1 skipped, 1 waiting"
     assert not (root / plan.PLAN).exists()
     assert cli.main(["sweep", str(file), "--jobs", "-1"]) == 2
     assert "--jobs must be at least 0" in capsys.readouterr().err
+
+
+def done_of(path, first=0, seeds=2, rest=()):
+    """A finished run of `blocking` as a sweep begins it."""
+    unit = plan.split(
+        TABLE, ("blocking", ""), range(first, first + seeds), None, path.parent, rest
+    )[0]
+    return run_of(path, 300, seeds, 300, first=first, words=unit.words)
+
+
+def dry(tmp_path, *words):
+    """Code of `wm sweep --dry` on the task `blocking`."""
+    file = tmp_path / "tiny.py"
+    file.write_text(SOURCE)
+    head = ["sweep", str(file), "--out", str(tmp_path / "runs"), "--dry"]
+    return cli.main([*head, "--task", "blocking", "--seeds_per_run", "9", *words])
+
+
+def test_a_finished_run_of_other_seeds_is_not_the_one_asked_for(tmp_path, capsys):
+    root = tmp_path / "runs"
+    done_of(root / "blocking", seeds=3)
+    assert dry(tmp_path, "--seeds", "5") == 2
+    assert capsys.readouterr().err == (
+        f"wm: {root}/blocking holds seeds 0-2, not 0-4: give --seed 0 --seeds 3, "
+        "--seed 3 --seeds 2 for those it lacks, or another --out\n"
+    )
+    # What it lacks has a directory of its own; some of its seeds are there.
+    assert dry(tmp_path, "--seed", "3", "--seeds", "2") == 0
+    out = capsys.readouterr().out
+    assert "waiting" in out
+    assert f"--out {root}/blocking-seeds3-4" in out
+    assert dry(tmp_path, "--seed", "5", "--seeds", "1") == 0
+    assert f"--out {root}/blocking-seed5\n" in capsys.readouterr().out
+    assert dry(tmp_path, "--seeds", "2") == 0
+    assert "1 skipped" in capsys.readouterr().out
+
+
+def test_seeds_that_began_elsewhere_are_refused_before_anything_runs(tmp_path, capsys):
+    run_of(tmp_path / "runs/blocking", total=300, reached=20, seeds=2)
+    assert dry(tmp_path, "--seeds", "2") == 2
+    assert "holds seeds 3-4, not 0-1: give --seed 3" in capsys.readouterr().err
+
+
+def test_a_finished_run_of_other_words_is_not_the_one_asked_for(tmp_path, capsys):
+    done_of(tmp_path / "runs/blocking", rest=("--agent.rate", "0.5"))
+    for words, state in (
+        (["--", "--agent.rate=0.5"], "skipped"),
+        (["--", "--agent.rate", "0.5", "--steps=200"], "skipped"),
+        (["--", "--agent.rate", "0.5", "--steps=400"], "waiting"),
+        (["--", "--agent.rate", "0.1"], "waiting"),
+        ([], "waiting"),
+    ):
+        assert dry(tmp_path, *words) == 0
+        assert capsys.readouterr().out.split()[0] == state, words
+
+
+def test_combinations_of_hyperparameters_are_no_seeds(tmp_path):
+    run = run_of(tmp_path / "a", seeds=6, first=0)
+    config = json.loads((run / "config.json").read_text())
+    config["hypers"] = {"rate": [0.1, 0.2, 0.3]}
+    (run / "config.json").write_text(json.dumps(config))
+    assert standing(run).count == 2
+    assert not standing(run).holds(0, 3)
 
 
 SOURCE = """

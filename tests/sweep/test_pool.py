@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.sweep.test_plan import SOURCE, run_of
-from wm import cli
+from wm import cli, cli_sweep
 from wm.sweep import backends
 from wm.sweep.backends import Job, Local, Resources, Slurm
 from wm.sweep.display import Display, row, summary
@@ -100,6 +100,31 @@ def test_stopping_lets_programs_save(tmp_path):
     pool.step()
     pool.stop()
     assert [entry.state for entry in made] == ["stopped", "stopped"]
+
+
+def test_what_is_still_saving_is_named(tmp_path, monkeypatch, capsys):
+    class Slow(Codes):
+        def poll(self, handle):
+            return None if handle[0] == "dyna_maze" else 75
+
+    def interrupted(pool, watch):
+        pool.step()
+        raise KeyboardInterrupt
+
+    stop = Pool.stop
+    monkeypatch.setattr(cli_sweep, "_backend", lambda *_: Slow())
+    monkeypatch.setattr(Pool, "run", interrupted)
+    monkeypatch.setattr(Pool, "stop", lambda pool: stop(pool, patience=0.05))
+    file = tmp_path / "tiny.py"
+    file.write_text(SOURCE)
+    words = ["sweep", str(file), "--out", str(tmp_path / "r"), "--seeds_per_run", "2"]
+    assert cli.main([*words, "--jobs", "2"]) == 75
+    said = "".join(capsys.readouterr())
+    assert "still saving: dyna_maze. Wait until they have ended" in said
+    assert "; saved." not in said
+    assert cli.main([*words, "--jobs", "2", "--task", "blocking"]) == 75
+    said = "".join(capsys.readouterr())
+    assert "1 stopped; saved. The same command continues" in said
 
 
 def test_lines_say_what_changed(tmp_path):
@@ -289,3 +314,9 @@ def test_a_sweep_here_runs_skips_and_names_failures(tmp_path, capsys):
     )
     assert "1 skipped" in capsys.readouterr().out
     assert Path(root / "logs/dyna_maze.log").read_text() == started
+    # Other settings: refused by the program, which names them, and not reported.
+    words += ["--task", "dyna_maze", "--"]
+    assert cli.main([*words, "--train.eval_episodes", "3"]) == 1
+    out, err = capsys.readouterr()
+    assert "with --train.eval_episodes 2; it cannot be continued with 3" in err
+    assert "report:" not in out

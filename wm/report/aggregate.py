@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wm.errors import UserError
 from wm.report import reference, statistics
+from wm.report.protocols import BUDGET
 from wm.report.statistics import Interval
 from wm.report.summary import Summary
 
@@ -57,6 +59,10 @@ class Family(NamedTuple):
     """Ours first; published ones have all of `tasks`."""
     missing: tuple[str, ...]
     """Methods asked for that lack a task."""
+    unscored: tuple[str, ...] = ()
+    """Seeds of runs that are left out: their score is no finite number."""
+    budgets: tuple[str, ...] = ()
+    """Runs that were trained for less than others."""
 
 
 def labels(summaries: Sequence[Summary]) -> list[dict[int, str]]:
@@ -97,43 +103,101 @@ def hypers(summary: Summary) -> dict[int, dict[str, float]]:
     }
 
 
+class Scored(NamedTuple):
+    """The final score of one seed of a run."""
+
+    run: Summary
+    group: str
+    task: str
+    seed: int
+    score: float
+
+
 def families(summaries: Sequence[Summary], against: Sequence[str]) -> list[Family]:
-    """Every family of tasks that has enough of them, in the order of the runs."""
-    pooled: dict[tuple[str, str], dict[str, dict[str, list[float]]]] = {}
-    frames: dict[tuple[str, str], int] = {}
+    """Every family of tasks that has enough of them, in the order of the runs.
+
+    Raises:
+      UserError: a seed is in two of the runs.
+    """
+    pooled: dict[tuple[str, str], list[Scored]] = {}
     for summary, names in zip(summaries, labels(summaries), strict=True):
         scale = scale_of(summary)
-        if scale is None or not summary.per_seed:
+        if scale is None:
             continue
-        kind = scale.family, scale.text
-        frames[kind] = max(frames.get(kind, 0), summary.frames)
-        groups = pooled.setdefault(kind, {})
+        rows = pooled.setdefault((scale.family, scale.text), [])
         for seed, values in summary.per_seed.items():
-            cells = groups.setdefault(names[seed], {})
             score = float(scale.of(np.mean(values)))
-            cells.setdefault(scale.task, []).append(score)
-    found = []
-    for kind, groups in pooled.items():
-        seen = [set(cells) for cells in groups.values()]
-        tasks = sorted(set.intersection(*seen))
-        if len(tasks) < LEAST_TASKS:
-            continue
-        ours = [
-            Group(name, {task: np.array(x) for task, x in cells.items()})
-            for name, cells in groups.items()
-        ]
-        theirs = {m: published(kind[0], m, tasks, frames[kind]) for m in against}
-        found.append(
-            Family(
-                HUMAN.get(kind[0]) or CONTROL.get(kind[0]) or kind[0],
-                kind[1],
-                tuple(tasks),
-                tuple(sorted(set.union(*seen) - set(tasks))),
-                (*ours, *(one for one in theirs.values() if one is not None)),
-                tuple(method for method, one in theirs.items() if one is None),
+            rows.append(Scored(summary, names[seed], scale.task, seed, score))
+    found = [_family(*kind, rows, against) for kind, rows in pooled.items()]
+    return [family for family in found if family is not None]
+
+
+def _family(
+    name: str, scale: str, rows: Sequence[Scored], against: Sequence[str]
+) -> Family | None:
+    # Scores enter here alone: a NaN would be sorted to the top and trimmed as the best.
+    scored = [row for row in rows if np.isfinite(row.score)]
+    groups: dict[str, dict[str, list[float]]] = {}
+    for row in scored:
+        cells = groups.setdefault(row.group, {})
+        cells.setdefault(row.task, []).append(row.score)
+    seen = [set(cells) for cells in groups.values()]
+    tasks = sorted(set.intersection(*seen)) if seen else []
+    if len(tasks) < LEAST_TASKS:
+        return None
+    shared = [row for row in scored if row.task in tasks]
+    _check_once(shared)
+    frames = max(row.run.frames for row in shared)
+    theirs = {method: published(name, method, tasks, frames) for method in against}
+    ours = [
+        Group(group, {task: np.array(x) for task, x in cells.items()})
+        for group, cells in groups.items()
+    ]
+    return Family(
+        HUMAN.get(name) or CONTROL.get(name) or name,
+        scale,
+        tuple(tasks),
+        tuple(sorted(set.union(*seen) - set(tasks))),
+        (*ours, *(one for one in theirs.values() if one is not None)),
+        tuple(method for method, one in theirs.items() if one is None),
+        tuple(
+            f"{row.run.record.name}, seed {row.seed}"
+            for row in rows
+            if not np.isfinite(row.score)
+        ),
+        _budgets(name, shared),
+    )
+
+
+def _check_once(rows: Sequence[Scored]) -> None:
+    """Refuse a seed that would count as two independent runs.
+
+    Raises:
+      UserError: there is one.
+    """
+    known: dict[tuple[str, str, int], Scored] = {}
+    for row in rows:
+        other = known.setdefault((row.group, row.task, row.seed), row)
+        if other is not row:
+            raise UserError(
+                f"seed {row.seed} of {row.group} on {row.task} is in two of the runs, "
+                f"{other.run.record.path} and {row.run.record.path}: give one of them"
             )
-        )
-    return found
+
+
+def _budgets(name: str, rows: Sequence[Scored]) -> tuple[str, ...]:
+    """Runs that are shorter than the longest: of a benchmark, else of their task."""
+    place = lambda row: row.task if name == OTHER else ""
+    most: dict[str, int] = {}
+    for row in rows:
+        most[place(row)] = max(most.get(place(row), 0), row.run.frames)
+    said = [
+        f"{row.run.record.name} has {row.run.frames:,} of {most[place(row)]:,} "
+        "simulator steps"
+        for row in rows
+        if row.run.frames < (1 - BUDGET) * most[place(row)]
+    ]
+    return tuple(dict.fromkeys(said))
 
 
 STATISTICS = {

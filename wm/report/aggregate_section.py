@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,12 +27,40 @@ HEAD = {
 }
 
 
-def section(found: Sequence[Family]) -> str:
+class Figures(NamedTuple):
+    """What page and tables say of a family; its bootstraps take seconds."""
+
+    family: Family
+    aggregates: list[tuple[Group, dict[str, Interval]]]
+    improvements: list[tuple[Group, Group, Interval]]
+    thresholds: np.ndarray
+    """f64 `[P]`"""
+    profiles: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+    """Value and ends of every group, `[P]` each."""
+
+
+def figures(family: Family) -> Figures:
+    """Compute them."""
+    steps = thresholds(family)
+    return Figures(
+        family,
+        aggregate.aggregates(family),
+        aggregate.improvements(family),
+        steps,
+        [
+            statistics.profile_band(group.over(family.tasks), steps)
+            for group in family.groups
+        ],
+    )
+
+
+def section(found: Sequence[Figures]) -> str:
     """A heading per family: aggregates, profiles, chances of improvement."""
     return "".join(_family(one, index) for index, one in enumerate(found))
 
 
-def _family(family: Family, index: int) -> str:
+def _family(known: Figures, index: int) -> str:
+    family = known.family
     title = f"{family.name}: {plural(len(family.tasks), 'task')} together"
     said = (
         f"Scores: {family.scale}. Brackets: 95 % intervals, runs resampled within "
@@ -42,29 +70,34 @@ def _family(family: Family, index: int) -> str:
     )
     if family.left_out:
         said += f" Left out, since not all have them: {', '.join(family.left_out)}."
+    if family.unscored:
+        said += " Left out, since their score is no finite number: "
+        said += f"{'; '.join(family.unscored)}."
+    if family.budgets:
+        said += f" Budgets differ: {'; '.join(family.budgets)}."
     if family.missing:
         said += f" No numbers on all of these tasks: {', '.join(family.missing)}."
     if any(group.means_only for group in family.groups):
         said += " *: printed means, each counted as one run."
     page = (
         f"<h2>{text(title)}</h2>"
-        f'<div class="card">{_table(family)}</div>'
+        f'<div class="card">{_table(known)}</div>'
         f'<p class="note">{text(said)}</p>'
-        f'<figure class="card">{_profiles(family, index)}</figure>'
+        f'<figure class="card">{_profiles(known, index)}</figure>'
         '<p class="note">Performance profiles: the share of runs, averaged over tasks, '
         "whose score is above a threshold.</p>"
     )
-    return page + _chances(family)
+    return page + _chances(known)
 
 
-def _table(family: Family) -> str:
+def _table(known: Figures) -> str:
     rows = [
         [
             Raw(f"{swatch(i)}{text(_name(group))}"),
-            _runs(group, family),
-            *(_bracketed(known[name]) for name in HEAD),
+            _runs(group, known.family),
+            *(_bracketed(values[name]) for name in HEAD),
         ]
-        for i, (group, known) in enumerate(aggregate.aggregates(family))
+        for i, (group, values) in enumerate(known.aggregates)
     ]
     return table(["", "Runs", *HEAD.values()], rows, range(1, 6))
 
@@ -81,13 +114,12 @@ def _bracketed(value: Interval) -> str:
     return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
 
 
-def _profiles(family: Family, index: int) -> str:
-    lines = []
-    for i, group in enumerate(family.groups):
-        scores = group.over(family.tasks)
-        steps = thresholds(family)
-        value, low, high = statistics.profile_band(scores, steps)
-        lines.append(Line(_name(group), steps, value, low, high, i))
+def _profiles(known: Figures, index: int) -> str:
+    pairs = zip(known.family.groups, known.profiles, strict=True)
+    lines = [
+        Line(_name(group), known.thresholds, *band, i)
+        for i, (group, band) in enumerate(pairs)
+    ]
     return plots.curves(
         lines,
         x_label="score above",
@@ -105,10 +137,10 @@ def thresholds(family: Family) -> np.ndarray:
     return np.linspace(min(scores.min(), 0.0), np.quantile(scores, 0.98), POINTS)
 
 
-def _chances(family: Family) -> str:
+def _chances(known: Figures) -> str:
     rows = [
         [_name(ours), _name(other), _bracketed(chance)]
-        for ours, other, chance in aggregate.improvements(family)
+        for ours, other, chance in known.improvements
     ]
     if not rows:
         return ""
@@ -145,12 +177,15 @@ def _some(names: Sequence[str], whole: int) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
 
 
-def export(summaries: Sequence[Summary], found: Sequence[Family], folder: Path) -> None:
+def export(
+    summaries: Sequence[Summary], found: Sequence[Figures], folder: Path
+) -> None:
     """`scores.csv` (one row per seed) and `aggregates.csv` (one per statistic)."""
     _write(folder / "scores.csv", SCORES, _score_rows(summaries))
     _write(folder / "aggregates.csv", AGGREGATES, _aggregate_rows(found))
 
 
+UNSCORED = "left out of aggregates: no finite number"
 SCORES = (
     "run",
     "group",
@@ -167,6 +202,7 @@ SCORES = (
     "return",
     "score",
     "scale",
+    "note",
 )
 AGGREGATES = (
     "family",
@@ -207,14 +243,16 @@ def _score_rows(summaries: Sequence[Summary]) -> list[list[Any]]:
                     mean,
                     "" if scale is None else float(scale.of(mean)),
                     "" if scale is None else scale.text,
+                    "" if np.isfinite(mean) else UNSCORED,
                 ]
             )
     return rows
 
 
-def _aggregate_rows(found: Sequence[Family]) -> list[list[Any]]:
+def _aggregate_rows(found: Sequence[Figures]) -> list[list[Any]]:
     rows = []
-    for family in found:
+    for known in found:
+        family = known.family
         head = [family.name, family.scale, len(family.tasks)]
         who = lambda group, head=head, family=family: [
             *head,
@@ -222,15 +260,16 @@ def _aggregate_rows(found: Sequence[Family]) -> list[list[Any]]:
             "means" if group.means_only else "runs" if group.published else "",
             _runs(group, family),
         ]
-        for group, known in aggregate.aggregates(family):
-            rows += [[*who(group), name, "", "", *x] for name, x in known.items()]
-        for ours, other, chance in aggregate.improvements(family):
+        for group, values in known.aggregates:
+            rows += [[*who(group), name, "", "", *x] for name, x in values.items()]
+        for note in (*family.unscored, *family.budgets):
+            kind = "left_out" if note in family.unscored else "budget"
+            rows.append([*head, "", "", "", kind, note, "", "", "", ""])
+        for ours, other, chance in known.improvements:
             name = "probability_of_improvement"
             rows.append([*who(ours), name, other.name, "", *chance])
-        steps = thresholds(family)
-        for group in family.groups:
-            band = statistics.profile_band(group.over(family.tasks), steps)
-            for at, *values in zip(steps, *band, strict=True):
+        for group, band in zip(family.groups, known.profiles, strict=True):
+            for at, *values in zip(known.thresholds, *band, strict=True):
                 rows.append([*who(group), "profile", "", at, *values])
     return rows
 

@@ -68,7 +68,8 @@ def write(
     folder = place(paths, out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = aggregate.families(summaries, against)
+        families = aggregate.families(summaries, against)
+        found = [aggregate_section.figures(family) for family in families]
         _export(summaries, folder / "curves.csv")
         aggregate_section.export(summaries, found, folder)
         if only_csv:
@@ -139,7 +140,7 @@ def _several(
     summaries: Sequence[Summary],
     against: Sequence[str],
     folder: Path,
-    found: Sequence[aggregate.Family],
+    found: Sequence[aggregate_section.Figures],
 ) -> str:
     parts = [
         compare.overview(summaries, folder),
@@ -165,8 +166,8 @@ def _page(title: str, kicker: str, parts: Sequence[str]) -> str:
         f'{MARK}<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{text(title)}</title><style>{style}</style></head><body><main>"
         f"{above}<h1>{text(title)}</h1>{''.join(parts)}"
-        "<footer>Written by wm report. Intervals: 95 % percentile bootstrap over "
-        "seeds, and over the episodes of each.</footer>"
+        "<footer>Written by wm report. Intervals: 95 % percentile bootstrap over the "
+        "means of seeds; of one seed over its episodes.</footer>"
         f"</main><script>{script}</script></body></html>\n"
     )
 

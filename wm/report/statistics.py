@@ -149,8 +149,12 @@ def mean_interval(
 ) -> Interval:
     """Mean score of one task over seeds, each with its evaluation episodes.
 
-    Two-level bootstrap: seeds are resampled, then episodes within each drawn seed, so
-    the interval covers both kinds of luck. With one seed it covers episodes only.
+    With two seeds or more their means are resampled, and episodes are not: the luck of
+    episodes is in the spread of the means already. With one seed its episodes are
+    resampled, and the interval says nothing of other seeds. As every percentile
+    bootstrap it is too narrow where there are few: of 2, 3, 5 and 10 seeds about 0.48,
+    0.73, 0.83 and 0.88 of the intervals hold the true mean, not 0.95 (400 simulated
+    normal data sets each).
 
     Args:
       seeds: one array of episode returns per seed.
@@ -160,12 +164,10 @@ def mean_interval(
     """
     generator = np.random.default_rng(seed)
     arrays = [np.asarray(episodes, np.float64) for episodes in seeds]
-    # Means of resampled episodes, [resamples] per seed; then seeds are drawn from them.
-    means = np.stack([_resampled_means(x, resamples, generator) for x in arrays])
-    chosen = generator.integers(0, len(arrays), (len(arrays), resamples))
-    draws = np.take_along_axis(means, chosen, 0).mean(0)
-    value = float(np.mean([x.mean() for x in arrays]))
-    return _percentiles(value, draws, confidence)
+    means = np.array([x.mean() for x in arrays])
+    units = means if len(means) > 1 else arrays[0]
+    draws = _resampled_means(units, resamples, generator)
+    return _percentiles(float(means.mean()), draws, confidence)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -209,10 +211,10 @@ def _redrawn(scores: Scores, resamples: int, seed: int) -> Iterator[list[np.ndar
 
 
 def _resampled_means(
-    episodes: np.ndarray, resamples: int, generator: np.random.Generator
+    units: np.ndarray, resamples: int, generator: np.random.Generator
 ) -> np.ndarray:
-    picks = generator.integers(0, len(episodes), (resamples, len(episodes)))
-    return episodes[picks].mean(1)
+    picks = generator.integers(0, len(units), (resamples, len(units)))
+    return units[picks].mean(1)
 
 
 def _percentiles(value: float, draws, confidence: float) -> Interval:

@@ -52,8 +52,25 @@ class Unit:
     @property
     def seeds(self) -> str:
         """`0`, `0-4`."""
-        last = self.first + self.count - 1
-        return str(self.first) if self.count == 1 else f"{self.first}-{last}"
+        return between(self.first, self.count)
+
+
+def between(first: int, count: int) -> str:
+    """Seeds said shortly: `0`, `0-4`."""
+    return str(first) if count == 1 else f"{first}-{first + count - 1}"
+
+
+def options(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """A command line by option, `{"--seeds": ("5",)}`; what comes first under ""."""
+    found: dict[str, tuple[str, ...]] = {}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, equals, text = word.partition("=")
+            found[name] = (text,) if equals else ()
+        else:
+            found[name] = (*found.get(name, ()), word)
+    return found
 
 
 def experiment(file: Path | str) -> Experiment:
@@ -103,6 +120,8 @@ def split(
 ) -> list[Unit]:
     """The units of a cell: as few as `most` seeds per program allow, of like sizes.
 
+    A directory is named after its seeds where they are not all, from 0 on.
+
     Args:
       table: of tasks.
       cell: (task, added preset).
@@ -125,9 +144,8 @@ def split(
     units, first = [], seeds[0]
     for size in sizes:
         name = task.replace(":", "-") + (f"+{preset}" if preset else "")
-        if programs > 1:
-            last = first + size - 1
-            name += f"-seed{first}" if size == 1 else f"-seeds{first}-{last}"
+        if programs > 1 or seeds[0]:
+            name += f"-seed{'s' * (size > 1)}{between(first, size)}"
         line = table.commands([task], size, first, str(root), preset, rest)[task]
         line[line.index("--out") + 1] = (root / name).as_posix()
         words = tuple(line[1:])
@@ -158,6 +176,11 @@ def remembered(root: Path) -> dict[tuple[str, str], list[tuple[int, int]]]:
         raise RunError(f"{file} cannot be read ({error}); remove it") from error
 
 
+def numbers(parts: Sequence[tuple[int, int]]) -> list[int]:
+    """All seeds of a cell, from how they are split."""
+    return [i for first, count in sorted(parts) for i in range(first, first + count)]
+
+
 def units(
     table: Experiment,
     chosen: Sequence[tuple[str, str]],
@@ -170,9 +193,8 @@ def units(
     before, found = remembered(root), []
     for cell in chosen:
         parts = sorted(before.get(cell, []))
-        covered = [i for first, count in parts for i in range(first, first + count)]
         limit = most.get(cell)
-        if covered == list(seeds):
+        if numbers(parts) == list(seeds):
             limit = max(count for _, count in parts)
         found += split(table, cell, seeds, limit, root, rest)
     return found

@@ -108,7 +108,10 @@ class Pool:
         watch()
 
     def stop(self, patience: float = 120.0) -> None:
-        """Ask everything that runs to save and end, and wait for it."""
+        """Ask everything that runs to save and end, and wait for it.
+
+        What has not ended after `patience` seconds is left `running`.
+        """
         for entry in self.entries:
             if entry.state == "running":
                 self.backend.stop(entry.handle)

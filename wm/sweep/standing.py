@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,16 @@ class Standing(NamedTuple):
     """Environment steps per second, all seeds together."""
     finished: bool = False
     """Every seed was evaluated at the last step."""
+    first: int = 0
+    """Number of the first seed."""
+    count: int = 0
+    """Seeds, of every combination where it trains several; 0 where there is no run."""
+    command: tuple[str, ...] = ()
+    """Words after `wm` that began it; none where it was not begun from there."""
+
+    def holds(self, first: int, count: int) -> bool:
+        """Whether these seeds are among its own."""
+        return self.first <= first and first + count <= self.first + self.count
 
 
 def standing(path: Path) -> Standing:
@@ -43,7 +54,17 @@ def standing(path: Path) -> Standing:
     finished = all(ended.get(i, -1) >= total for i in numbers)
     if finished:
         step = max(step, min(ended[i] for i in numbers))
-    return Standing(step, total, _score(scores, rows), rate or None, finished)
+    combinations = math.prod(len(x) for x in (config.get("hypers") or {}).values())
+    return Standing(
+        step=step,
+        total=total,
+        score=_score(scores, rows),
+        rate=rate or None,
+        finished=finished,
+        first=first,
+        count=config["seeds"] // max(combinations, 1),
+        command=tuple(config.get("command") or ())[1:],
+    )
 
 
 def tail(path: Path, most: int = TAIL) -> list[dict[str, Any]]:
