@@ -166,8 +166,8 @@ def _page(title: str, kicker: str, parts: Sequence[str]) -> str:
         f'{MARK}<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{text(title)}</title><style>{style}</style></head><body><main>"
         f"{above}<h1>{text(title)}</h1>{''.join(parts)}"
-        "<footer>Written by wm report. Intervals: 95 % percentile bootstrap over the "
-        "means of seeds; of one seed over its episodes.</footer>"
+        "<footer>Written by wm report. Intervals of one task, 95 %: Student's t over "
+        "the means of seeds; of one seed the bootstrap of its episodes.</footer>"
         f"</main><script>{script}</script></body></html>\n"
     )
 

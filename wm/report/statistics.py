@@ -7,6 +7,7 @@ number between tasks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
@@ -149,25 +150,37 @@ def mean_interval(
 ) -> Interval:
     """Mean score of one task over seeds, each with its evaluation episodes.
 
-    With two seeds or more their means are resampled, and episodes are not: the luck of
-    episodes is in the spread of the means already. With one seed its episodes are
-    resampled, and the interval says nothing of other seeds. As every percentile
-    bootstrap it is too narrow where there are few: of 2, 3, 5 and 10 seeds about 0.48,
-    0.73, 0.83 and 0.88 of the intervals hold the true mean, not 0.95 (400 simulated
-    normal data sets each).
+    With two seeds or more Student's t interval of their means; the luck of episodes is
+    in the spread of these already. With one seed its episodes are resampled, and the
+    interval says nothing of other seeds.
 
     Args:
       seeds: one array of episode returns per seed.
       confidence: mass between the ends.
-      resamples: bootstrap draws.
-      seed: of numpy's generator.
+      resamples: bootstrap draws, of episodes.
+      seed: of numpy's generator, likewise.
     """
-    generator = np.random.default_rng(seed)
     arrays = [np.asarray(episodes, np.float64) for episodes in seeds]
-    means = np.array([x.mean() for x in arrays])
-    units = means if len(means) > 1 else arrays[0]
-    draws = _resampled_means(units, resamples, generator)
-    return _percentiles(float(means.mean()), draws, confidence)
+    if len(arrays) > 1:
+        return t_interval(np.array([x.mean() for x in arrays]), confidence)
+    draws = _resampled_means(arrays[0], resamples, np.random.default_rng(seed))
+    return _percentiles(float(arrays[0].mean()), draws, confidence)
+
+
+def t_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Student's t interval of the mean of `[S]`; of one value without width."""
+    mean, reach = float(values.mean()), 0.0
+    if len(values) > 1:
+        spread = float(values.std(ddof=1)) / math.sqrt(len(values))
+        reach = student(len(values) - 1, confidence) * spread
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def student(freedom: int, confidence: float = 0.95) -> float:
+    """Half the width of a t interval, in standard errors."""
+    from scipy import stats
+
+    return float(stats.t.ppf((1 + confidence) / 2, freedom))
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

@@ -17,10 +17,8 @@ from wm.errors import UserError
 from wm.report.cells import Cell
 from wm.report.plots import number
 from wm.report.protocols import BUDGET
-from wm.report.statistics import Interval
+from wm.report.statistics import Interval, student, t_interval
 from wm.report.summary import TRAINING, Summary
-
-CONFIDENCE = 0.95
 
 
 class Verdict(NamedTuple):
@@ -91,7 +89,7 @@ def judge(cell: Cell, summaries: Sequence[Summary]) -> Verdict:
             scores[seed] = value * cell.scale
     notes += _notes(cell, summaries, scores)
     values = np.array([scores[seed] for seed in sorted(scores)])
-    ours = mean_interval(values) if len(values) else None
+    ours = t_interval(values) if len(values) else None
     ordered = {seed: scores[seed] for seed in sorted(scores)}
     return Verdict(cell, ours, ordered, published_interval(cell), tuple(notes))
 
@@ -127,24 +125,8 @@ def published_interval(cell: Cell) -> Interval | None:
     reach = row.spread
     runs = int(row.seeds) if row.seeds.isdigit() else 0
     if runs > 1:
-        reach = _student(runs - 1) * row.spread / math.sqrt(runs)
+        reach = student(runs - 1) * row.spread / math.sqrt(runs)
     return Interval(row.value, row.value - reach, row.value + reach)
-
-
-def mean_interval(values: np.ndarray) -> Interval:
-    """Student's t interval of the mean of `[S]`; of one seed without width."""
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Interval(mean, mean, mean)
-    reach = _student(len(values) - 1) * float(values.std(ddof=1))
-    reach /= math.sqrt(len(values))
-    return Interval(mean, mean - reach, mean + reach)
-
-
-def _student(freedom: int) -> float:
-    from scipy import stats
-
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def _check(cell: Cell, summary: Summary) -> None:
