@@ -191,6 +191,19 @@ def overhead(name: str, repeats: int = 15, chunks: int = 4) -> list[dict]:
     return [row]
 
 
+def in_turn(runners: dict, repeats: int, chunks: int) -> dict:
+    """CPU seconds per chunk of each runner, `repeats` of them after one that is not
+    counted; `{name: (runner, states)}`, whose states move on."""
+    times: dict = {name: [] for name in runners}
+    for number in range(repeats + 1):
+        for name, (runner, states) in runners.items():
+            states, cpu, _ = seconds_of(runner, states, chunks)
+            runners[name] = runner, states
+            if number:
+                times[name].append(cpu / chunks)
+    return times
+
+
 def weak(name: str, repeats: int = 7, chunks: int = 2) -> list[dict]:
     """Work of one device times N by work of N devices, for 1, 2, 4 and 8."""
     runners = {}
@@ -198,14 +211,7 @@ def weak(name: str, repeats: int = 7, chunks: int = 2) -> list[dict]:
         parts = 1 if name == "ppo" else count
         mesh = sharding.mesh(data=count) if count > 1 else None
         runners[count] = runner_of(name, count, mesh, parts)
-    times: dict[int, list[float]] = {count: [] for count in runners}
-    for number in range(repeats + 1):
-        for count, (runner, states) in runners.items():
-            states, cpu, _ = seconds_of(runner, states, chunks)
-            runners[count] = runner, states
-            if number:
-                times[count].append(cpu / chunks)
-    rows = []
+    times, rows = in_turn(runners, repeats, chunks), []
     one = statistics.median(times[1])
     for count, values in times.items():
         seconds = statistics.median(values)
@@ -229,14 +235,7 @@ def forms(name: str, repeats: int = 15, chunks: int = 4) -> list[dict]:
             # Compiled here, where the form holds.
             states, _ = runner.interval(states, [1], [0])
         runners[form] = runner, states
-    times: dict[str, list[float]] = {form: [] for form in runners}
-    for number in range(repeats + 1):
-        for form, (runner, states) in runners.items():
-            states, cpu, _ = seconds_of(runner, states, chunks)
-            runners[form] = runner, states
-            if number:
-                times[form].append(cpu / chunks)
-    rows = []
+    times, rows = in_turn(runners, repeats, chunks), []
     for form in FORMS:
         pairs = zip(times["its own"], times[form], strict=True)
         ratios = [one / other for one, other in pairs]

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from wm.presets.preset import Preset
 
 _PGX = "sotetsuk/pgx 079b2d7, examples/alphazero"
+
+_FOUR: dict[str, Any] = {
+    "symmetry": "mirror",
+    "search.simulations": 16,
+    "search.considered": 7,
+    "net.units": 32,
+    "net.value_units": 64,
+    "value_scale": 1.0,
+    "learning_rate": 2e-3,
+}
+_FOUR_SCHEDULE = {"envs": 128, "batch_size": 256, "chunk": 21, "updates": 42}
 
 ALPHAZERO: dict[str, Preset] = {
     "default": Preset(
@@ -55,21 +68,9 @@ ALPHAZERO: dict[str, Preset] = {
         source=f"{_PGX}; symmetries ours",
     ),
     "connect_four": Preset(
-        agent={
-            "symmetry": "mirror",
-            "search.simulations": 16,
-            "search.considered": 7,
-            "net.layers": 1,
-            "net.units": 32,
-            "net.value_units": 64,
-            "value_scale": 1.0,
-            "learning_rate": 2e-3,
-        },
+        agent={**_FOUR, "net.layers": 1},
         schedule={
-            "envs": 128,
-            "batch_size": 256,
-            "chunk": 21,
-            "updates": 42,
+            **_FOUR_SCHEDULE,
             "total": 107_520,
             "replay": 65_536,
             "log_steps": 5_376,
@@ -77,22 +78,9 @@ ALPHAZERO: dict[str, Preset] = {
         source="ours: two minutes on a CPU",
     ),
     "connect_four_hour": Preset(
-        agent={
-            "symmetry": "mirror",
-            "search.simulations": 16,
-            "search.considered": 7,
-            "net.layers": 2,
-            "net.units": 32,
-            "net.value_units": 64,
-            "value_scale": 1.0,
-            "learning_rate": 2e-3,
-            "decay_updates": (13_000, 18_500),
-        },
+        agent={**_FOUR, "net.layers": 2, "decay_updates": (13_000, 18_500)},
         schedule={
-            "envs": 128,
-            "batch_size": 256,
-            "chunk": 21,
-            "updates": 42,
+            **_FOUR_SCHEDULE,
             "total": 1_400_000,
             "replay": 262_144,
             "log_steps": 26_880,
