@@ -10,7 +10,11 @@ from wm.presets import compose, of
 from wm.train.schedule import Schedule
 
 pytest.importorskip("pgx")
-GAMES = {"default": "gardner_chess", "paper": "go_9x9"}
+GAMES = {
+    "default": "gardner_chess",
+    "paper": "go_9x9",
+    "connect_four_hour": "connect_four",
+}
 
 
 @pytest.mark.parametrize("name", of("alphazero"))
