@@ -53,7 +53,6 @@ class SampledConfig:
     """Weight of the policy's entropy in the loss (Stoix, LightZero 5e-3)."""
     std: tuple[float, float] = (0.1, 2.0)
     """Least and greatest deviation before the tanh; the net begins half way."""
-
     mean: float = 5.0
     """Greatest mean before the tanh: beyond, all that is drawn is ±1 and search has
     nothing to choose from (Dreamer 5)."""
