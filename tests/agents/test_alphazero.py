@@ -123,7 +123,7 @@ def test_the_loss_is_the_papers_by_hand(env):
     agent = agent_of(env, value_scale=2.0, weight_decay=0.1)
     params = agent.init(KEY).params["policy"]
     batch = positions(env)
-    total, metrics = agent.loss(params, KEY, batch)
+    total, (metrics, _) = agent.loss(params, agent.positions(KEY, batch))
     logits, value = agent.net.apply(params, batch.timestep.observation[:, 0])
     allowed = np.delete(np.asarray(logits, np.float64), 1, 1)
     logp = allowed - np.log(np.exp(allowed).sum(1, keepdims=True))
@@ -143,7 +143,7 @@ def test_outcomes_are_learned_in_units_of_their_scale(env):
     plain, scaled = agent_of(env), agent_of(env, outcome_scale=4.0)
     params = plain.init(KEY).params
     batch = positions(env, last=(False,) * 3)
-    _, metrics = scaled.loss(params["policy"], KEY, batch)
+    _, (metrics, _) = scaled.loss(params["policy"], scaled.positions(KEY, batch))
     _, value = plain.net.apply(params["policy"], batch.timestep.observation[:, 0])
     error = np.square(np.array([0.125, 9 / 4]) - np.asarray(value)[[0, 2]]).mean()
     np.testing.assert_allclose(metrics["loss/value"], error, rtol=1e-5)
@@ -169,10 +169,11 @@ def test_games_for_one_say_how_much_they_pay():
 def test_an_unfinished_game_teaches_the_policy_only_and_an_end_nothing(env):
     agent = agent_of(env)
     params = agent.init(KEY).params["policy"]
-    slope = jax.grad(lambda p, b: agent.loss(p, KEY, b)[1]["loss/value"])
+    loss = lambda params, batch: agent.loss(params, agent.positions(KEY, batch))
+    slope = jax.grad(lambda p, b: loss(p, b)[1][0]["loss/value"])
     none = slope(params, positions(env, finished=(False,) * 3))
     assert all((x == 0).all() for x in jax.tree.leaves(none))
-    gradient = jax.grad(lambda p, b: agent.loss(p, KEY, b)[0])
+    gradient = jax.grad(lambda p, b: loss(p, b)[0])
     over = gradient(params, positions(env, last=(True,) * 3))
     assert all((x == 0).all() for x in jax.tree.leaves(over))
     # The first record of a window counts, also where its successor ends the game.
@@ -185,10 +186,10 @@ def test_symmetries_change_positions_and_not_the_loss_of_symmetric_nets(env):
     plain, turned = agent_of(env), agent_of(env, symmetry="square")
     params = jax.tree.map(jnp.zeros_like, plain.init(KEY).params["policy"])
     batch = positions(env)
-    losses = [agent.loss(params, KEY, batch)[0] for agent in (plain, turned)]
+    losses = [a.loss(params, a.positions(KEY, batch))[0] for a in (plain, turned)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
     params = plain.init(KEY).params["policy"]
-    losses = [agent.loss(params, KEY, batch)[0] for agent in (plain, turned)]
+    losses = [a.loss(params, a.positions(KEY, batch))[0] for a in (plain, turned)]
     assert abs(losses[0] - losses[1]) > 1e-4
 
 

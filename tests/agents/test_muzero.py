@@ -9,7 +9,7 @@ import pytest
 
 import wm
 from tests.agents.readied import IN_LATENTS, KEY, SCHEDULE, Ready, small
-from wm.agents.muzero import Config, MuZero
+from wm.agents.muzero import Config, MuZero, Windows
 from wm.data.priority import PrioritizedReplay
 from wm.data.replay import Replay
 from wm.errors import UserError
@@ -75,10 +75,12 @@ def test_the_loss_is_the_papers_by_hand(ready):
         squares = sum((x**2).sum() for x in jax.tree.leaves(params))
         return total.mean() + 0.01 * squares, error
 
-    ours = lambda params: other.loss(params, seen, action, goals, weight)
+    rows = Windows(seen, action, goals, weight)
+    ours = lambda params: other.loss(params, rows)
     found = jax.jit(jax.value_and_grad(ours, has_aux=True))(params)
     expected = jax.jit(jax.value_and_grad(by_hand, has_aux=True))(params)
-    (total, (metrics, error)), gradient = found
+    (total, (metrics, said)), gradient = found
+    error = jnp.abs(said.value - goals.value)[:, 0]
     np.testing.assert_allclose(total, expected[0][0], rtol=1e-4)
     np.testing.assert_allclose(error, expected[0][1], rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(

@@ -7,6 +7,8 @@ import pytest
 
 import wm
 from tests.agents.readied import IN_LATENTS, KEY, Ready, small
+from wm.agents.muzero import Windows
+from wm.behaviors import unrolled
 from wm.models.value_equivalent import LatentState
 from wm.planners.mcts import MCTSConfig
 
@@ -49,11 +51,8 @@ def test_the_policy_is_fitted_to_what_was_drawn(drawn):
     agent, batch = drawn.agent, drawn.batch
     goals = drawn.goals(drawn.params, KEY, batch)
     history = jax.tree.map(lambda x: x[:, 0], agent.seen(batch, 1))
-    weight = jnp.ones(4)
-    seen = agent.seen(batch, 1)
-    total, (metrics, _) = jax.jit(agent.loss)(
-        drawn.params, seen, batch.action[:, :2], goals, weight
-    )
+    rows = Windows(agent.seen(batch, 1), batch.action[:, :2], goals, jnp.ones(4))
+    total, (metrics, _) = jax.jit(agent.loss)(drawn.params, rows)
     latent, expected = agent.model.represent(drawn.params, history), 0.0
     for k in range(3):
         if k:
@@ -90,7 +89,9 @@ def test_the_terms_of_afterstates_by_hand(coded):
     agent, batch, params = coded.agent, coded.batch, coded.params
     goals = coded.goals({}, KEY, batch)
     seen, action = agent.seen(batch, 3), batch.action[:, :2]
-    _, (metrics, _) = jax.jit(agent.loss)(params, seen, action, goals, jnp.ones(4))
+    rows = Windows(seen, action, goals, jnp.ones(4))
+    _, (metrics, said) = jax.jit(agent.loss)(params, rows)
+    metrics |= unrolled.measured(goals, said)
     world, model = agent.model, agent.base
     expected = dict.fromkeys(("after_value", "chance", "commitment"), 0.0)
     at = lambda k: jax.tree.map(lambda x: x[:, k], seen)

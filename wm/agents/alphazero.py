@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ from wm.data.replay import Replay
 from wm.errors import UserError
 from wm.imagine import act_in
 from wm.models.rules import RulesState, rules_of
+from wm.nets.parts import mean_gradient
 from wm.nets.policy_value import PolicyValueConfig, policy_value
 from wm.nodes import Node
 from wm.ops.optimizers import decaying
@@ -115,6 +116,25 @@ class State(Node):
     """i32, updates made."""
 
 
+class Positions(NamedTuple):
+    """What is fitted; the weights have a mean of 1 over a batch, or are all 0."""
+
+    seen: jax.Array
+    """Observations `[N, …]`."""
+    legal: jax.Array
+    """bool `[N, A]`."""
+    policy: jax.Array
+    """Of the search, f32 `[N, A]`."""
+    outcome: jax.Array
+    """As who moves sees it, f32 `[N]`."""
+    moved: jax.Array
+    """Weight of the policy, f32 `[N]`."""
+    known: jax.Array
+    """Weight of the value, f32 `[N]`."""
+    finished: jax.Array
+    """f32 `[N]`: its mean is the share of moves whose game has ended."""
+
+
 class AlphaZero:
     """The agent; see the module."""
 
@@ -148,6 +168,7 @@ class AlphaZero:
         self.moves = moves
         self.net = policy_value(config.net, len(seen.shape), classes)
         self.group = symmetry(config.symmetry, spec)
+        self.gradient = mean_gradient(self.loss, config.net.widest(seen.shape))
         quiet = greedy(config.search, config.eval_simulations)
         search = lambda settings: act_in(
             self.rules, mcts(self.rules, self.heads, settings)
@@ -236,8 +257,8 @@ class AlphaZero:
         self, state: State, key: Key, batches: dict[str, Batch]
     ) -> tuple[State, dict[str, Feedback], Metrics]:
         """One step on a batch of positions."""
-        loss = jax.grad(self.loss, has_aux=True)
-        gradient, metrics = loss(state.params["policy"], key, batches["replay"])
+        rows = self.positions(key, batches["replay"])
+        gradient, (metrics, _) = self.gradient(state.params["policy"], rows)
         updates, optimizer = self.optimizer.update(
             gradient, state.optimizer, state.params["policy"]
         )
@@ -246,13 +267,12 @@ class AlphaZero:
         count = state.updates + 1
         return State({"model": {}, "policy": params}, optimizer, count), {}, metrics
 
-    def loss(self, params: Tree, key: Key, batch: Batch):
-        """-π log p + c (z - v)² + c' ‖θ‖², and metrics.
+    def positions(self, key: Key, batch: Batch) -> Positions:
+        """What a batch teaches.
 
         Every position counts for the policy but those where the game is over; for the
         value only those whose game has ended, draws among them.
         """
-        config = self.config
         first = lambda tree: jax.tree.map(lambda x: x[:, 0], tree)
         timestep, extras = first(batch.timestep), first(batch.extras)
         target, legal = extras["policy"], timestep.legal
@@ -261,16 +281,28 @@ class AlphaZero:
             legal = jnp.ones(target.shape, bool)
         if self.group is not None:
             seen, target, legal = shuffled(self.group, key, seen, target, legal)
-        logits, value = self.net.apply(params, seen)
-        logp = jax.nn.log_softmax(masked(logits, legal))
-        entropy = -jnp.sum(jnp.where(target > 0, target * jnp.log(target), 0.0), -1)
-        cross = -jnp.sum(jnp.where(legal, target * logp, 0.0), -1)
         moved = (~timestep.is_last).astype(jnp.float32)
         known = moved * extras["finished"]
-        mean = lambda x, mask: jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
-        outcome = extras["outcome"] / self.scale
-        error = mean(jnp.square(outcome - value), known)
-        policy = mean(cross, moved)
+        share = lambda of, among: of / jnp.maximum(jnp.mean(among), 1 / among.size)
+        return Positions(
+            seen,
+            legal,
+            target,
+            extras["outcome"] / self.scale,
+            moved=share(moved, moved),
+            known=share(known, known),
+            finished=share(known, moved),
+        )
+
+    def loss(self, params: Tree, rows: Positions):
+        """-π log p + c (z - v)² + c' ‖θ‖², and metrics."""
+        config, target = self.config, rows.policy
+        logits, value = self.net.apply(params, rows.seen)
+        logp = jax.nn.log_softmax(masked(logits, rows.legal))
+        entropy = -jnp.sum(jnp.where(target > 0, target * jnp.log(target), 0.0), -1)
+        cross = -jnp.sum(jnp.where(rows.legal, target * logp, 0.0), -1)
+        error = jnp.mean(rows.known * jnp.square(rows.outcome - value))
+        policy, entropy = (jnp.mean(rows.moved * x) for x in (cross, entropy))
         total = policy + config.value_scale * error
         if config.weight_decay:
             squares = sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(params))
@@ -279,12 +311,12 @@ class AlphaZero:
             "loss/total": total,
             "loss/policy": policy,
             "loss/value": error,
-            "behavior/policy_divergence": policy - mean(entropy, moved),
-            "behavior/search_entropy": mean(entropy, moved),
-            "behavior/beyond": mean(jnp.abs(outcome) > 1, known),
-            "behavior/finished": jnp.sum(known) / jnp.maximum(jnp.sum(moved), 1.0),
+            "behavior/policy_divergence": policy - entropy,
+            "behavior/search_entropy": entropy,
+            "behavior/beyond": jnp.mean(rows.known * (jnp.abs(rows.outcome) > 1)),
+            "behavior/finished": jnp.mean(rows.finished),
         }
-        return total, metrics
+        return total, (metrics, ())
 
 
 def masked(logits: jax.Array, legal: jax.Array | None) -> jax.Array:

@@ -114,7 +114,9 @@ class EfficientZero(unrolled_agent.UnrolledAgent):
         action = self.taken(key_action, batch, goals)
         views = self.views(key_view, batch)
         loss = lambda params, weight: self.loss(params, views, action, goals, weight)
-        state, feedback, metrics = self.one_step(loss, state, batch, goals)
+        # Projections are normed over the batch: it is not walked part by part.
+        gradient = jax.grad(loss, has_aux=True)
+        state, feedback, metrics = self.one_step(gradient, state, batch, goals)
         age = self.age(newest, batch.index)
         metrics["behavior/age"] = jnp.mean(age.astype(jnp.float32))
         return state, feedback, metrics
@@ -185,7 +187,7 @@ class EfficientZero(unrolled_agent.UnrolledAgent):
         """Σ_k (policy + c · value + prefix + c' · consistency) / K, and c'' ‖θ‖².
 
         Returns:
-          f32 `[]`; metrics and |v - z| of the first record, f32 `[N]`.
+          f32 `[]`; metrics and what was said.
         """
         config, model = self.config, self.model
         goals = unrolled.time_first(goals)
@@ -207,10 +209,10 @@ class EfficientZero(unrolled_agent.UnrolledAgent):
         }
         total, metrics = self.total(params, parts, consistency=config.consistency_scale)
         rewards = prefix_rewards(model.prefix_code.mean(earned), reset)
-        metrics |= unrolled.measured(goals, value, jnp.pad(rewards, ((1, 0), (0, 0))))
         share = jnp.sum(acting * cosine) / jnp.maximum(jnp.sum(acting), 1.0)
         metrics["model/consistency"] = share
-        return total, (metrics, jnp.abs(value - goals.value)[0])
+        said = unrolled.Said(value.T, jnp.pad(rewards, ((1, 0), (0, 0))).T)
+        return total, (metrics, said)
 
     def consistency(
         self, params: Params, latents: jax.Array, later: History

@@ -23,6 +23,7 @@ Deviations:
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ from wm.behaviors.unrolled_config import UnrolledConfig
 from wm.errors import UserError, require
 from wm.models.value_equivalent import History, ValueEquivalent
 from wm.models.value_equivalent_stochastic import StochasticValueEquivalent
+from wm.nets.parts import mean_gradient
 from wm.ops.trees import flatten_batch, unflatten_batch
 from wm.planners.acting import Acting, ActingConfig, Guides
 from wm.types import Batch, EnvSpec, Feedback, Key, Metrics, Params
@@ -63,6 +65,19 @@ class Config(UnrolledConfig, ActingConfig):
         require(self, "codes", apart, "at least 2 where search.method is stochastic")
         read = chance or not self.codes
         require(self, "codes", read, "0 unless search.method is stochastic")
+
+
+class Windows(NamedTuple):
+    """What is fitted."""
+
+    seen: History
+    """Of the first record, leaves `[N, 1, stack, …]`; with codes of all K + 1."""
+    action: jax.Array
+    """Taken, `[N, K, …]`."""
+    goals: Unrolled
+    """What to say."""
+    weight: jax.Array
+    """f32 `[N]`."""
 
 
 class MuZero(UnrolledAgent):
@@ -94,6 +109,12 @@ class MuZero(UnrolledAgent):
         model = self.coded or base
         super().__init__(spec, config, model, Acting(model, config, guides), base=base)
         self.config: Config = config
+        # The encoder of chance is normed over the batch.
+        walked = self.coded is None
+        loss = self.loss
+        self.gradient = (
+            mean_gradient(loss, base.widest) if walked else jax.grad(loss, has_aux=True)
+        )
 
     def update(
         self, state: State, key: Key, batches: dict[str, Batch]
@@ -105,8 +126,10 @@ class MuZero(UnrolledAgent):
         action = self.taken(key_action, batch, goals)
         # Codes are read off every record, what is not coded off the first alone.
         seen = self.seen(batch, self.config.unroll + 1 if self.coded else 1)
-        loss = lambda params, weight: self.loss(params, seen, action, goals, weight)
-        return self.one_step(loss, state, batch, goals)
+        gradient = lambda params, weight: self.gradient(
+            params, Windows(seen, action, goals, weight)
+        )
+        return self.one_step(gradient, state, batch, goals)
 
     def goals(self, target: Params, key: Key, batch: Batch) -> Unrolled:
         """What the model should say of a batch, where asked for by the target net."""
@@ -116,38 +139,23 @@ class MuZero(UnrolledAgent):
             records, new.policy, new.value, config.unroll, n, gamma, new.actions
         )
 
-    def loss(
-        self,
-        params: Params,
-        seen: History,
-        action: jax.Array,
-        goals: Unrolled,
-        weight: jax.Array,
-    ):
+    def loss(self, params: Params, rows: Windows):
         """Σ_k w_k (policy + c · value + reward), weighted, and c' ‖θ‖².
 
-        Args:
-          params: differentiated.
-          seen: histories of the first record, leaves `[N, 1, stack, …]`; with codes of
-            all K + 1.
-          action: taken, `[N, K, …]`.
-          goals: what to say.
-          weight: f32 `[N]`.
-
         Returns:
-          f32 `[]`; metrics and |v - z| of the first record, f32 `[N]`.
+          f32 `[]`; metrics that are means over the rows, and what was said.
         """
-        config, goals = self.config, unrolled.time_first(goals)
-        latents, coded, told = self.steps(params, seen, action, goals)
-        rows = flatten_batch(latents)
-        terms, value = self.guidance(params, rows, goals)
-        earned = unflatten_batch(self.base.reward_logits(params, rows), value.shape)
+        config, goals = self.config, unrolled.time_first(rows.goals)
+        latents, coded, used = self.steps(params, rows.seen, rows.action, goals)
+        flat = flatten_batch(latents)
+        terms, value = self.guidance(params, flat, goals)
+        earned = unflatten_batch(self.base.reward_logits(params, flat), value.shape)
         code = self.base.reward_code
         # What led to the base was earned before it.
         known = goals.known.at[0].set(0.0)
         terms["reward"] = known * code.loss(earned, goals.reward)
 
-        weights = unrolled.step_weights(config.unroll)[:, None] * weight
+        weights = unrolled.step_weights(config.unroll)[:, None] * rows.weight
         parts = {
             name: jnp.mean(jnp.sum(weights * term, 0))
             for name, term in (coded | terms).items()
@@ -158,20 +166,19 @@ class MuZero(UnrolledAgent):
             after_value=config.value_scale,
             commitment=config.commitment_scale,
         )
-        metrics |= unrolled.measured(goals, value, code.mean(earned)) | told
-        return total, (metrics, jnp.abs(value - goals.value)[0])
+        return total, (metrics, unrolled.Said(value.T, code.mean(earned).T, used))
 
     def steps(
         self, params: Params, seen: History, action: jax.Array, goals: Unrolled
-    ) -> tuple[jax.Array, dict[str, jax.Array], Metrics]:
+    ) -> tuple[jax.Array, dict[str, jax.Array], jax.Array | None]:
         """Latents after 0 … K steps `[K + 1, N, …]`; with codes the afterstates' terms
-        `[K + 1, N]`, and metrics.
+        `[K + 1, N]`, and the codes `[N, K, M]`.
 
-        Args: those of `loss`, but for goals, whose leaves are `[K + 1, N, …]`.
+        Args: those of `Windows`, but for goals, whose leaves are `[K + 1, N, …]`.
         """
         first = jax.tree.map(lambda x: x[:, 0], seen)
         if self.coded is None:
-            return self.latents(params, first, action), {}, {}
+            return self.latents(params, first, action), {}, None
         world, acting = self.coded, goals.acting[:-1]
         latent = self.base.represent(params, first)
         code, raw = world.read(params, seen, acting.swapaxes(0, 1))
@@ -181,9 +188,7 @@ class MuZero(UnrolledAgent):
         terms = world.terms(params, afters[1:], code, raw, goals.value[:-1])
         # An afterstate is one step on, as its chance is; past an end there is none.
         padded = lambda x: jnp.pad(x * acting, ((1, 0), (0, 0)))
-        used = (jax.lax.stop_gradient(code).sum((0, 1)) > 0.5).sum()
-        terms = {name: padded(x) for name, x in terms.items()}
-        return latents, terms, {"model/codes_used": used.astype(jnp.float32)}
+        return latents, {name: padded(x) for name, x in terms.items()}, code
 
     def policy_loss(self, output: jax.Array, goals: Unrolled) -> jax.Array:
         """Of the policy head, `[…]`: against all actions, or against those drawn."""

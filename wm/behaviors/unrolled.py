@@ -46,6 +46,17 @@ class Unrolled(NamedTuple):
     """`[N, K + 1, draws, F]`, what the policy is of, where actions were drawn."""
 
 
+class Said(NamedTuple):
+    """What the model said instead."""
+
+    value: jax.Array
+    """f32 `[N, K + 1]`."""
+    reward: jax.Array
+    """f32 `[N, K + 1]`."""
+    code: jax.Array | None = None
+    """One-hot `[N, K, M]`: by which chance was told apart, where it is."""
+
+
 def unrolled(
     timestep: TimeStep,
     policy: jax.Array,
@@ -165,14 +176,19 @@ def entropy(policy: jax.Array) -> jax.Array:
     return -jnp.sum(jax.scipy.special.xlogy(policy, policy), -1)
 
 
-def measured(targets: Unrolled, value: jax.Array, reward: jax.Array) -> Metrics:
-    """Metrics of what the model said, all `[K + 1, N, …]`."""
+def measured(targets: Unrolled, said: Said) -> Metrics:
+    """Metrics of what the model said."""
     mean = lambda x, mask: jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
-    error, known = jnp.abs(value - targets.value), targets.known
-    return {
-        "behavior/value": mean(value[0], targets.usable),
-        "behavior/value_error": mean(error[0], targets.usable),
+    error, known = jnp.abs(said.value - targets.value), targets.known
+    missed = jnp.abs(said.reward - targets.reward)
+    metrics = {
+        "behavior/value": mean(said.value[:, 0], targets.usable),
+        "behavior/value_error": mean(error[:, 0], targets.usable),
         "behavior/search_entropy": mean(entropy(targets.policy), targets.acting),
-        "model/reward_error": mean(jnp.abs(reward - targets.reward)[1:], known[1:]),
-        "model/last_value_error": mean(error[-1], known[-1]),
+        "model/reward_error": mean(missed[:, 1:], known[:, 1:]),
+        "model/last_value_error": mean(error[:, -1], known[:, -1]),
     }
+    if said.code is not None:
+        used = (said.code.sum((0, 1)) > 0.5).sum()
+        metrics["model/codes_used"] = used.astype(jnp.float32)
+    return metrics

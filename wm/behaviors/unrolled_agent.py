@@ -147,35 +147,34 @@ class UnrolledAgent:
         }
 
     def one_step(
-        self, loss: Callable, state: Any, batch: Batch, goals: Unrolled
+        self, gradient: Callable, state: Any, batch: Batch, goals: Unrolled
     ) -> tuple[Any, dict[str, Feedback], Metrics]:
         """What `update` returns after one step on a batch.
 
         Args:
-          loss: `(params, weight f32 [N]) -> (f32 [], (metrics, error f32 [N]))`, the
-            weights those against priorities, the errors the new ones.
+          gradient: `(params, weight f32 [N]) -> (gradient, (metrics, Said))` of the
+            loss, the weights those against priorities.
           state: before.
           batch: windows.
           goals: of them.
         """
         config = self.config
         weight = unrolled.importance(batch.probability, self.exponent(state.updates))
-        gradient = jax.grad(loss, has_aux=True)
-        gradient, (metrics, error) = gradient(state.params, weight)
-        updates, optimizer = self.optimizer.update(
-            gradient, state.optimizer, state.params
-        )
+        slope, (metrics, said) = gradient(state.params, weight)
+        metrics |= unrolled.measured(goals, said)
+        updates, optimizer = self.optimizer.update(slope, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         count = state.updates + 1
         target = state.target
         if target:
             target = optimizers.hard_copy(target, params, count, config.target_updates)
-        metrics["loss/gradient_norm"] = optax.tree.norm(gradient)
+        metrics["loss/gradient_norm"] = optax.tree.norm(slope)
         state = state.replace(
             params=params, target=target, optimizer=optimizer, updates=count
         )
         if not config.priority_exponent:
             return state, {}, metrics
+        error = jnp.abs(said.value - goals.value)[:, 0]
         priority = jnp.where(goals.usable > 0, error + config.priority_floor, 0.0)
         begins = jax.tree.map(lambda x: x[:, :1], batch.index)
         fields = {"priority": priority[:, None]}

@@ -131,6 +131,12 @@ class ValueEquivalent:
         self._turn = -1.0 if spec.players == 2 else 1.0
         self._stacks = config.stack > 1 or config.stack_actions
 
+    @property
+    def widest(self) -> int:
+        """Elements of the widest activation of a row."""
+        seen = self.spec.observation
+        return self.config.widest(seen.shape if isinstance(seen, ArraySpec) else ())
+
     def init(self, key: Key) -> Params:
         """Fresh parameters."""
         keys = jax.random.split(key, 4)

@@ -10,6 +10,7 @@ Norms are over channels: nothing depends on the batch.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, NamedTuple, get_args
 
 import flax.linen as nn
@@ -85,6 +86,14 @@ class LatentConfig:
             if getattr(self, name) < low:
                 got = getattr(self, name)
                 raise ValueError(f"{name} must be at least {low}, got {got}")
+
+    def widest(self, shape: tuple[int, ...]) -> int:
+        """Elements of the widest activation of one observation of `shape`."""
+        if self.form == "mlp":
+            return max(self.units, self.latent)
+        fields = math.prod(shape[:2])
+        # Half the channels on a quarter of the pixels.
+        return self.units * fields // (8 if self.form == "downsample" else 1)
 
 
 class LatentNets(NamedTuple):

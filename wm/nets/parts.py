@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 from wm.ops.spread import ways
 from wm.types import Tree
@@ -46,6 +47,50 @@ def in_parts(function: Callable, elements: int) -> Callable:
         return jax.tree.map(lambda a: a.reshape(*batch, *a.shape[1:]), y)
 
     return apply
+
+
+WALKED_ELEMENTS = 2**17
+"""As `CACHED_ELEMENTS`, where all that a gradient keeps of a part should be cached."""
+
+
+def mean_gradient(loss: Callable, elements: int) -> Callable:
+    """Gradient of a mean over rows, walked forth and back one part after the other.
+
+    Unlike `in_parts` nothing is computed twice, and the whole loss has to be a mean:
+    of masked rows with weights that were made before. On a CPU only.
+
+    Args:
+      loss: `(params, rows, leaves [N, …]) -> (f32 [], (means, of rows))`, the second a
+        tree of f32 `[]` that are means over the rows, the third one of arrays `[N, …]`.
+      elements: size of the widest activation of one row.
+
+    Returns:
+      `gradient(params, rows) -> (gradient, (means, of rows))`.
+    """
+    one = jax.grad(loss, has_aux=True)
+
+    def gradient(params: Tree, rows: Tree) -> tuple[Tree, tuple[Tree, Tree]]:
+        N = jax.tree.leaves(rows)[0].shape[0]
+        part = part_of(N, elements, WALKED_ELEMENTS)
+        if part == N:
+            return one(params, rows)
+
+        def body(total: Tree, rows: Tree):
+            slope, (means, of_rows) = one(params, rows)
+            return jax.tree.map(jnp.add, total, (slope, means)), of_rows
+
+        parts = jax.tree.map(lambda x: x.reshape(N // part, part, *x.shape[1:]), rows)
+        shape = lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+        slope, (means, _) = jax.eval_shape(one, params, jax.tree.map(shape, parts))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (slope, means))
+        total, of_rows = jax.lax.scan(body, zeros, parts)
+        slope, means = jax.tree.map(lambda x: x * (part / N), total)
+        return slope, (
+            means,
+            jax.tree.map(lambda x: x.reshape(N, *x.shape[2:]), of_rows),
+        )
+
+    return gradient
 
 
 def part_of(N: int, elements: int, limit: int) -> int:

@@ -57,6 +57,11 @@ class PolicyValueConfig:
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
 
+    def widest(self, shape: tuple[int, ...]) -> int:
+        """Elements of the widest activation of one observation of `shape`."""
+        fields = math.prod(shape[:2]) if self.form == "residual" else 1
+        return self.units * fields
+
 
 def policy_value(config: PolicyValueConfig, rank: int, actions: int) -> Net:
     """`apply(params, x […, *shape]) -> (logits f32 […, A], value f32 […] in [-1, 1])`.
