@@ -76,7 +76,7 @@ def test_published_entropies_are_not_minus_the_size_of_actions():
 def test_a_fit_fills_the_pool_from_real_states():
     _, fitted, metrics, _ = ready()
     assert metrics["model/rollout_length"] == 1
-    assert int(pool.stored(fitted.pool)) == 6
+    assert int(fitted.pool.held) == 6
     drawn = pool.sample(fitted.pool, jax.random.key(0), 50)
     circle = np.square(np.asarray(drawn.observation[:, :2])).sum(-1)
     np.testing.assert_allclose(circle, 1.0, rtol=1e-5)

@@ -20,7 +20,7 @@ def test_rows_that_are_not_valid_are_never_drawn():
     held = pool.empty(rows([0.0]), 6)
     batch = rows([1.0, jnp.nan, 2.0, jnp.nan])
     held = pool.add(held, batch, jnp.array([True, False, True, False]))
-    assert int(pool.stored(held)) == 2
+    assert int(held.held) == 2
     assert drawn(held) == [1, 2]
 
 
@@ -34,12 +34,15 @@ def test_the_newest_overwrite_the_oldest():
     np.testing.assert_array_equal(both["y"][:, 1], both["x"])
 
 
-def test_the_logical_size_shrinks_and_grows_without_moving_rows():
-    held = pool.empty(rows([0.0]), 6).replace(size=jnp.int32(2))
-    held = pool.add(held, rows(jnp.arange(4)), jnp.ones(4, bool))
+def test_what_a_smaller_size_dropped_does_not_come_back():
+    held = pool.add(pool.empty(rows([0.0]), 6), rows(jnp.arange(4)), jnp.ones(4, bool))
+    assert drawn(held) == [0, 1, 2, 3]
+    held = pool.resized(held, jnp.int32(2))
     assert drawn(held) == [2, 3]
-    assert drawn(held.replace(size=jnp.int32(3))) == [1, 2, 3]
-    assert int(pool.stored(held.replace(size=jnp.int32(6)))) == 4
+    held = pool.resized(held, jnp.int32(3))
+    assert drawn(held) == [2, 3]
+    held = pool.add(held, rows(jnp.arange(4, 6)), jnp.ones(2, bool))
+    assert drawn(held) == [3, 4, 5]
 
 
 def test_an_empty_pool_gives_zeros():
@@ -58,5 +61,5 @@ def test_the_count_of_rows_does_not_overflow():
     for start in range(0, 300, 3):
         held = pool.add(held, rows(jnp.arange(start, start + 3)), every)
     assert 5 <= int(held.written) < 10
-    assert int(pool.stored(held)) == 5
+    assert int(held.held) == 5
     assert drawn(held) == [295, 296, 297, 298, 299]

@@ -95,18 +95,23 @@ def path_length(q: np.ndarray, moves: Moves, limit: int = 200) -> int:
     return limit
 
 
-def backups_to_solve(course: Course, moves: Moves, optimal: int) -> np.ndarray:
-    """Backups of each seed until its greedy path is at most 1.2 times the optimal;
-    infinite where it never is."""
+def needed_to_solve(
+    course: Course, moves: Moves, optimal: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Backups and steps of each seed, from its first reward until its greedy path is at
+    most 1.2 times the optimal; infinite where it never is. Before that reward there is
+    nothing to know, and a backup changes nothing."""
     assert course.q is not None
     assert course.backups is not None
-    found = np.full(len(course.q), np.inf)
+    backups, steps = np.full((2, len(course.q)), np.inf)
     for seed, (q, made) in enumerate(zip(course.q, course.backups, strict=True)):
+        first = np.flatnonzero(course.reward[seed] > 0)[0]
+        before = made[first - 1]
         for step in np.flatnonzero(np.diff(made, prepend=0)):
-            if path_length(q[step], moves) <= 1.2 * optimal:
-                found[seed] = made[step]
+            if step >= first and path_length(q[step], moves) <= 1.2 * optimal:
+                backups[seed], steps[seed] = made[step] - before, step - first
                 break
-    return found
+    return backups, steps
 
 
 def reward_by(course: Course, steps: int) -> float:

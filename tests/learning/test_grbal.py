@@ -3,7 +3,9 @@
 `make test-learning` runs it. A fit after 2000 random steps; then 100 other episodes
 with random actions, three switches in each: from the 16 transitions after a switch the
 16 after those are predicted, one step ahead. Figures are mean squared errors in units
-of the changes' deviation, of 2 seeds, 21 November 2026.
+of the changes' deviation, of 2 seeds, 21 November 2026. The step is 0.1; with the
+paper's 1e-3, for which the specification asks half the error too, 0.998 of it are left,
+with 1e-2 0.98.
 """
 
 import functools

@@ -4,11 +4,13 @@
 measured with 30 seeds on 21 November 2026 unless a line says otherwise.
 """
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import wm
 from tests.learning import mazes
+from wm.planners import sweeping
 
 pytestmark = pytest.mark.slow
 SEEDS = 20
@@ -51,17 +53,44 @@ def test_dyna_q_plus_finds_the_way_when_walls_move(task, steps, planning, least)
     assert mazes.reward_by(course, steps) < least
 
 
-def test_prioritized_sweeping_needs_few_backups():
-    """Backups until the greedy path is at most 1.2 times the shortest, 5 seeds: 980,
-    790, 1050, 895, 1110. Backing up known entries at random in place of the most urgent
-    ones: 6010, 3705, 5835, 13605, 5310."""
+def test_prioritized_sweeping_needs_few_backups_and_few_steps(monkeypatch):
+    """From the first reward until the greedy path is at most 1.2 times the shortest, 5
+    seeds, 22 November 2026. Backups: 980, 790, 1050, 895, 1110; known entries at random
+    in their place: 1870, 2070, 1705, 1235, 1005. Steps: 162 to 227; 204 to 420; and
+    without predecessors, which leaves what Q-learning does: 2080 to 4953.
+
+    The queue is what matters and not its order: what is queued, taken at random, takes
+    429 backups. (The specification expects that to fail.)"""
     moves = mazes.moves_of(wm.env("grid/dyna_maze"))
-    options = {"seeds": 5, "keep_q": True}
-    task = "grid/dyna_maze"
-    course = mazes.run("prioritized_sweeping", task, 3_000, **options)
-    assert mazes.backups_to_solve(course, moves, 14).mean() <= 1_500
-    course = mazes.run("prioritized_sweeping", task, 3_000, **options, urgent=False)
-    assert mazes.backups_to_solve(course, moves, 14).mean() > 3_000
+
+    def needed(steps=3_000, **options):
+        course = mazes.run(
+            "prioritized_sweeping",
+            "grid/dyna_maze",
+            steps,
+            seeds=5,
+            keep_q=True,
+            **options,
+        )
+        return mazes.needed_to_solve(course, moves, 14)
+
+    backups, steps = needed()
+    assert backups.mean() <= 1_500
+    assert steps.mean() <= 300
+    others, longer = needed(urgent=False)
+    assert others.mean() > 1.3 * backups.mean()
+    assert longer.mean() > 1.3 * steps.mean()
+    monkeypatch.setattr(sweeping, "sweep", without_predecessors)
+    assert needed(12_000)[1].mean() > 5 * steps.mean()
+
+
+def without_predecessors(table, q, priority, n, rate, gamma, threshold, at_random=None):
+    """`sweep` of what was queued by the step itself."""
+    at = jnp.divmod(priority.argmax(), q.shape[1])
+    due = priority[at] > threshold
+    change = rate * sweeping.errors(table, q, gamma)[at]
+    q = q.at[at].add(jnp.where(due, change, 0.0))
+    return q, jnp.zeros_like(priority), due.astype(jnp.int32)
 
 
 def test_counts_plan_better_than_the_newest_where_moves_slip():

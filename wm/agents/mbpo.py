@@ -204,7 +204,7 @@ class MBPO:
         imagined = self.imagine(state, key_roll, starts, length)
         metrics |= {
             "model/rollout_length": length.astype(jnp.float32),
-            "model/pool": pool.stored(imagined).astype(jnp.float32),
+            "model/pool": imagined.held.astype(jnp.float32),
         }
         return state.replace(pool=imagined), metrics
 
@@ -225,7 +225,8 @@ class MBPO:
         """
         config = self.config
         begun = Particles(starts[:, None], jnp.ones((config.rollouts, 1)))
-        ready = state.pool.replace(size=config.retain_fits * config.rollouts * length)
+        size = config.retain_fits * config.rollouts * length
+        ready = pool.resized(state.pool, size)
 
         def step(carry):
             turn, particles, filled = carry

@@ -250,7 +250,7 @@ class SVG:
         seen = pool.add(state.pool, flatten_batch(pairs), step.mask.reshape(-1))
         order = jnp.arange(self.config.database, dtype=jnp.int32)
         x, y = seen.rows
-        data = Data(x, y, order, pool.stored(seen))
+        data = Data(x, y, order, seen.held)
         return self.fitted(state.replace(pool=seen), key, data)
 
     def evaluate(self, state: State, key: Key, step: Transition):

@@ -1,7 +1,8 @@
 """A pool of imagined transitions: a ring of rows whose logical size may change.
 
 Storage is allocated for the largest size; only the newest rows within the logical size
-are drawn, which is what reallocating with the newest kept would give.
+are drawn, and what a smaller size dropped does not come back with a larger one: what
+reallocating with the newest kept would give.
 """
 
 from __future__ import annotations
@@ -19,16 +20,24 @@ class Pool(Node):
     rows: Tree
     """Leaves `[P, …]`."""
     written: jax.Array
-    """i32: rows written since the start."""
+    """i32: rows written since the start, or beyond one round the place in it."""
     size: jax.Array
-    """i32: how many of the newest may be drawn, at most P."""
+    """i32: how many of the newest may be drawn at most; at most P."""
+    held: jax.Array
+    """i32: how many there are to be drawn."""
 
 
 def empty(example: Tree, capacity: int) -> Pool:
     """Room for `capacity` rows like those of `example`, leaves `[N, …]` or shapes."""
     blank = lambda x: jnp.zeros((capacity, *x.shape[1:]), x.dtype)
-    zero = jnp.zeros((), jnp.int32)
-    return Pool(jax.tree.map(blank, example), zero, jnp.asarray(capacity, jnp.int32))
+    # An array each: a state is donated, which an array can be once.
+    written, size, held = (jnp.asarray(n, jnp.int32) for n in (0, capacity, 0))
+    return Pool(jax.tree.map(blank, example), written, size, held)
+
+
+def resized(pool: Pool, size: jax.Array) -> Pool:
+    """Of another logical size, i32 at most P."""
+    return pool.replace(size=size, held=jnp.minimum(pool.held, size))
 
 
 def add(pool: Pool, rows: Tree, valid: jax.Array) -> Pool:
@@ -38,24 +47,21 @@ def add(pool: Pool, rows: Tree, valid: jax.Array) -> Pool:
     # Rows that are not valid go past the end, where writes are dropped.
     slot = jnp.where(valid, place % capacity, capacity)
     put = lambda old, new: old.at[slot].set(new, mode="drop")
-    written = pool.written + valid.sum(dtype=jnp.int32)
+    new = valid.sum(dtype=jnp.int32)
+    written = pool.written + new
     # Beyond one round only the place in it counts: a count of all would overflow.
     written = jnp.where(written < capacity, written, capacity + written % capacity)
     return pool.replace(
         rows=jax.tree.map(put, pool.rows, rows),
         written=written,
+        held=jnp.minimum(pool.held + new, pool.size),
     )
 
 
 def sample(pool: Pool, key: Key, N: int) -> Tree:
     """N rows drawn uniformly from the newest; zeros while there are none."""
     capacity = jax.tree.leaves(pool.rows)[0].shape[0]
-    count = jnp.maximum(stored(pool), 1)
+    count = jnp.maximum(pool.held, 1)
     back = jax.random.randint(key, (N,), 0, count)
     slot = (pool.written - 1 - back) % capacity
     return jax.tree.map(lambda x: x[slot], pool.rows)
-
-
-def stored(pool: Pool) -> jax.Array:
-    """i32: rows that may be drawn."""
-    return jnp.minimum(pool.written, pool.size)

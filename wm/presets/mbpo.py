@@ -81,11 +81,11 @@ MBPO: dict[str, Preset] = {
         schedule={
             "prefill": 400,
             "fit_steps": 200,
-            "total": 1_800,
-            "replay": 2_000,
+            "total": 2_400,
+            "replay": 2_600,
             "log_steps": 200,
         },
-        source="ours: classic/pendulum in 1800 steps on a CPU",
+        source="ours: classic/pendulum in 2400 steps on a CPU",
     ),
 }
 """Preset by name."""

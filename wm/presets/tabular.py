@@ -33,7 +33,7 @@ DYNA_Q: dict[str, Preset] = {
     ),
     "plus": Preset(
         agent={"bonus": 1e-3, "all_actions": True},
-        source=f"{_BOOK}, section 8.3 (Dyna-Q+)",
+        source=f"{_BOOK}, section 8.3 (Dyna-Q+); bonus of Figure 8.5 (8.4: 1e-4)",
     ),
 }
 PRIORITIZED_SWEEPING: dict[str, Preset] = {
