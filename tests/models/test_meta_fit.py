@@ -156,7 +156,7 @@ def test_one_episode_is_not_held_out():
 
 def test_a_buffer_without_room_for_a_window_is_named():
     zeros = jnp.zeros((1, 12))
-    with pytest.raises(UserError, match=r"--train\.replay must hold at least 32 steps"):
+    with pytest.raises(UserError, match=r"--train\.replay must hold at least 33 steps"):
         meta_fit.windows(MetaFitConfig(), KEY, dataset(zeros, zeros, [11]))
 
 
@@ -205,6 +205,30 @@ def test_without_adaptation_it_is_not_and_a_rising_error_stops():
     np.testing.assert_allclose(*errors, rtol=1e-5)
     assert errors[0] > 0.5
     assert 1 < metrics["model/epochs"] < 80
+
+
+@pytest.mark.parametrize("rising", ["before", "after"])
+def test_the_error_after_adaptation_is_what_stops_a_fit(monkeypatch, rising):
+    """Errors that are linear in a number that every step of Adam lowers: one falls, the
+    other rises."""
+
+    def losses(model, config, params, x, y):
+        number = params["nets"]["out"]["bias"].sum()
+        falls, rises = 5 + number, 5 - 2 * number
+        if rising == "before":
+            return jnp.stack([rises, falls])
+        # The fit descends the second error, here without its sign.
+        return jnp.stack([falls, rises + 4 * (number - jax.lax.stop_gradient(number))])
+
+    monkeypatch.setattr(meta_fit, "losses", losses)
+    config = dataclasses.replace(SMALL, epochs=30, persistency=0.5)
+    model = network()
+    params = model.init(KEY)["model"]
+    state = meta_fit.optimizer(config).init(params["nets"])
+    data = gains(jax.random.key(2))
+    fit = lambda *args: meta_fit.fit(model, config, params, state, *args)
+    _, _, metrics = jax.jit(fit)(jax.random.key(1), data)
+    assert (metrics["model/epochs"] == 30) == (rising == "before")
 
 
 @pytest.mark.parametrize(
