@@ -1,5 +1,7 @@
 """Details that PPO, A2C and REINFORCE share, on recorded steps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,6 +93,44 @@ def test_ratios_move_after_it():
     state, batches = newest(agent, make_step_counter())
     metrics = jax.jit(agent.update)(state, jax.random.key(0), batches)[2]
     assert metrics["behavior/ratio_max"] > 1.01
+
+
+def ppo_loss(change=lambda samples: samples, **settings):
+    """Metrics of the loss on recorded steps, changed, under ratios other than 1."""
+    agent, state, samples = ppo_samples()
+    learner = PPO(agent.spec, PPO.Config(**TINY, clip=0.2, **settings)).learner
+    return learner.loss(state.params, jax.random.key(0), change(samples))[1]
+
+
+@functools.cache
+def ppo_samples():
+    agent = PPO(make_step_counter().spec, PPO.Config(**TINY))
+    state, batches = newest(agent, make_step_counter())
+    _, data = agent.nets.experience(state.moments, batches["newest"])
+    samples, _ = agent.learner.samples(state.params, data)
+    moved = 0.5 * jax.random.normal(jax.random.key(1), samples.log_prob.shape)
+    return agent, state, samples._replace(log_prob=samples.log_prob + moved)
+
+
+def test_ppo_standardises_advantages_where_asked():
+    """Twice as large and shifted they teach the same."""
+    other = lambda x: x._replace(advantage=2 * x.advantage + 5)
+    plain, moved = (ppo_loss(change)["loss/policy"] for change in (lambda x: x, other))
+    np.testing.assert_allclose(plain, moved, rtol=1e-3)
+    raw = {"normalize_advantage": False}
+    plain, moved = (ppo_loss(f, **raw)["loss/policy"] for f in (lambda x: x, other))
+    assert abs(moved - plain) > 1
+
+
+@pytest.mark.parametrize(("clip", "expected"), [(True, 0.5 * 0.8**2), (False, 0.0)])
+def test_ppo_keeps_values_near_their_old_ones_where_asked(clip, expected):
+    """Old values 1 too high, targets the new ones: near is 0.8 too high."""
+    higher = lambda x: x._replace(
+        value=x.value + 1, advantage=jnp.full_like(x.advantage, -1.0)
+    )
+    settings = {"value_clip": clip, "value_scale": 0.5}
+    found = ppo_loss(higher, **settings)["loss/value"]
+    np.testing.assert_allclose(found, 0.5 * expected, rtol=1e-4, atol=1e-9)
 
 
 def test_observations_are_scaled_by_what_was_seen():
