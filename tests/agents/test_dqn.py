@@ -8,8 +8,7 @@ from tests.agents.streams import OneState, newest
 from wm.agents.dqn import DQN
 from wm.envs.probe_bandits import make_step_counter
 from wm.errors import UserError
-from wm.ops.trees import transitions
-from wm.types import ArraySpec, EnvSpec
+from wm.types import ArraySpec, Batch, EnvSpec, Index, TimeStep
 
 TINY = {"layers": (4,)}
 
@@ -78,17 +77,15 @@ def test_the_target_net_follows_slowly():
 
 @pytest.mark.parametrize("clip", [False, True])
 def test_rewards_count_by_their_sign_where_asked(clip):
-    """Without a discount the targets are the rewards, 2 and -3 in turn."""
+    """Without a discount the targets are the rewards, 5, 3 and -2."""
     agent = DQN(OneState().spec, DQN.Config(**TINY, gamma=0.0, clip_reward=clip))
-    state, batches = newest(agent, OneState())
-    batch = batches["replay"]
-    reward = jnp.where(jnp.arange(64)[:, None] % 2 == 0, 2.0, -3.0)
-    reward = jnp.broadcast_to(reward, batch.timestep.reward.shape)
-    batch = batch._replace(timestep=batch.timestep._replace(reward=reward))
-    found = agent.loss(state.params, state.target, batch)[1]["behavior/target"]
-    step = transitions(batch)
-    one = np.asarray(step.reward)[np.asarray(step.mask)]
-    np.testing.assert_allclose(found, (np.sign(one) if clip else one).mean(), 1e-5)
+    params, no = agent.init(jax.random.key(0)).params, jnp.zeros((3, 2), bool)
+    reward = jnp.array([[0.0, 5.0], [0.0, 3.0], [0.0, -2.0]])
+    timestep = TimeStep(jnp.ones((3, 2, 1)), reward, 1.0 - no, no, no)
+    index = Index(jnp.zeros((3, 2), jnp.int32), jnp.zeros((3, 2), jnp.int32))
+    batch = Batch(timestep, index.row, {}, index, jnp.ones(3))
+    found = jax.jit(agent.loss)(params, params, batch)[1]["behavior/target"]
+    np.testing.assert_allclose(found, (1 + 1 - 1) / 3 if clip else 2.0, rtol=1e-6)
 
 
 def test_gradients_are_clipped_by_their_global_norm():

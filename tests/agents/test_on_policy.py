@@ -1,7 +1,5 @@
 """Details that PPO, A2C and REINFORCE share, on recorded steps."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,9 +11,11 @@ from wm.agents.ppo import PPO
 from wm.agents.reinforce import Reinforce, ends_inside, monte_carlo
 from wm.behaviors import on_policy
 from wm.behaviors.on_policy import OnPolicyConfig
+from wm.behaviors.ppo import Samples
 from wm.envs.probe import make_hidden_point
 from wm.envs.probe_bandits import make_step_counter
 from wm.errors import UserError
+from wm.nets.tower import Inputs
 from wm.ops.returns import gae
 from wm.types import ArraySpec, EnvSpec
 
@@ -95,21 +95,24 @@ def test_ratios_move_after_it():
     assert metrics["behavior/ratio_max"] > 1.01
 
 
-def ppo_loss(change=lambda samples: samples, **settings):
-    """Metrics of the loss on recorded steps, changed, under ratios other than 1."""
-    agent, state, samples = ppo_samples()
-    learner = PPO(agent.spec, PPO.Config(**TINY, clip=0.2, **settings)).learner
-    return learner.loss(state.params, jax.random.key(0), change(samples))[1]
-
-
-@functools.cache
-def ppo_samples():
-    agent = PPO(make_step_counter().spec, PPO.Config(**TINY))
-    state, batches = newest(agent, make_step_counter())
-    _, data = agent.nets.experience(state.moments, batches["newest"])
-    samples, _ = agent.learner.samples(state.params, data)
-    moved = 0.5 * jax.random.normal(jax.random.key(1), samples.log_prob.shape)
-    return agent, state, samples._replace(log_prob=samples.log_prob + moved)
+def ppo_loss(change, **settings):
+    """Metrics of the loss on 20 steps, changed, under ratios other than 1."""
+    agent = PPO(make_step_counter().spec, PPO.Config(**TINY, clip=0.2, **settings))
+    params = agent.init(jax.random.key(0)).params
+    x, advantage, log_prob = jax.random.normal(jax.random.key(1), (3, 20))
+    inputs = Inputs(x[:, None] * jnp.ones(3), None)
+    samples = Samples(
+        inputs=inputs,
+        legal=None,
+        action=jnp.zeros(20, jnp.int32),
+        raw=None,
+        log_prob=0.5 * log_prob - 0.7,
+        mask=jnp.ones(20),
+        value=agent.nets.value(params, inputs),
+        advantage=advantage,
+    )
+    loss = jax.jit(agent.learner.loss)
+    return loss(params, jax.random.key(0), change(samples))[1]
 
 
 def test_ppo_standardises_advantages_where_asked():
