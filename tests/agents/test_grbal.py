@@ -132,6 +132,8 @@ def test_a_fit_repeats_and_depends_on_key_and_data():
     assert not same(fitted, fit()(state, jax.random.key(2), data)[0])
     assert not same(fitted, fit()(state, jax.random.key(1), pool(states[1]))[0])
     assert metrics["model/epochs"] == 2
+    again, _ = fit()(fitted, jax.random.key(3), data)
+    assert again.optimizer[0].count == 2 * fitted.optimizer[0].count > 0
     assert all(np.isfinite(x) for x in metrics.values())
 
 
