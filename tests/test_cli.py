@@ -14,6 +14,7 @@ from tests.train.test_run import stop_after
 from wm import cli, cli_train
 from wm.cli_options import Option, convert, options, parse, replace
 from wm.errors import RunError, UserError
+from wm.presets.preset import Preset
 from wm.train.schedule import Schedule
 
 
@@ -246,6 +247,18 @@ def test_host_environments_of_several_seeds_have_seeds_of_their_own(monkeypatch)
         chosen = cli_train.Run(env="atari/Pong", seed=3, seeds=2)
         cli_train._environment(chosen, schedule, values)
     assert [x["seed"] for x in made] == [30_000, 40_000, 7, 10_007]
+
+
+def test_options_of_a_preset_that_an_environment_lacks_are_left_out(capsys):
+    """Rules too; of those an agent that plans on them speaks itself."""
+    preset = Preset(env={"rules": True, "scale": 4, "protocol": "atari"})
+    for name in ("", "small"):
+        chosen = cli_train.Run(env="atari/Pong", preset=name)
+        assert cli_train._applicable(chosen, preset) == {"protocol": "atari"}
+        note = f"atari/Pong has no option scale; preset {name or 'default'} sets it"
+        assert capsys.readouterr().err.split("note")[1].strip() == note
+    cli_train._applicable(chosen, Preset(env={"rules": True}))
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_without_a_run_is_refused_and_left_alone(tmp_path, capsys):

@@ -223,9 +223,10 @@ def _applicable(chosen: Run, preset: Any) -> dict[str, Any]:
     """The preset's environment options that this environment takes; says which not."""
     known = env_options(chosen.env)
     left_out = [name for name in preset.env if f"env.{name}" not in known]
-    if left_out:
-        line = f"  note         {chosen.env} has no option {', '.join(left_out)}"
-        print(f"{line}; preset {chosen.preset} sets it", file=sys.stderr)
+    told = [name for name in left_out if name != "rules"]  # agents say that themselves
+    if told:
+        line = f"  note         {chosen.env} has no option {', '.join(told)}"
+        print(f"{line}; preset {chosen.preset or 'default'} sets it", file=sys.stderr)
     return {name: v for name, v in preset.env.items() if name not in left_out}
 
 

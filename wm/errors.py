@@ -26,7 +26,7 @@ def require(config: Any, name: str, holds: bool, allowed: str) -> None:
 
     Args:
       config: it is a field of.
-      name: of the field.
+      name: of the field, behind a dot if the settings are a part of the agent's.
       holds: whether all is well.
       allowed: completes "must be".
 
@@ -34,5 +34,5 @@ def require(config: Any, name: str, holds: bool, allowed: str) -> None:
       UserError: `holds` is false.
     """
     if not holds:
-        got = getattr(config, name)
+        got = getattr(config, name.rpartition(".")[2])
         raise UserError(f"--agent.{name} must be {allowed}, got {got}")

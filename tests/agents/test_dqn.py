@@ -1,13 +1,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests.agents.streams import OneState, newest
 from wm.agents.dqn import DQN
 from wm.envs.probe_bandits import make_step_counter
 from wm.errors import UserError
-from wm.types import ArraySpec, EnvSpec
+from wm.types import ArraySpec, Batch, EnvSpec, Index, TimeStep
 
 TINY = {"layers": (4,)}
 
@@ -22,7 +23,8 @@ def test_the_gradient_of_the_loss_is_that_of_finite_differences():
     # The stamp is a number of millions.
     seen = batch.timestep.observation.at[..., 0].set(0.0) / 10
     batch = batch._replace(timestep=batch.timestep._replace(observation=seen))
-    slow = jax.tree.map(lambda x: 0.5 * x - 0.3, state.params)
+    # Another sign, so that the two nets never agree on the best action.
+    slow = jax.tree.map(lambda x: -0.5 * x - 0.3, state.params)
     gradient = jax.grad(agent.loss, has_aux=True)(state.params, slow, batch)[0]
 
     t = jax.tree.map(lambda x: np.asarray(x, np.float64), batch.timestep)
@@ -71,6 +73,30 @@ def test_the_target_net_follows_slowly():
     leaf = lambda tree: np.asarray(tree["out"]["bias"])
     expected = 0.75 * leaf(state.target) + 0.25 * leaf(one.params)
     np.testing.assert_allclose(leaf(one.target), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_rewards_count_by_their_sign_where_asked(clip):
+    """Without a discount the targets are the rewards, 5, 3 and -2."""
+    agent = DQN(OneState().spec, DQN.Config(**TINY, gamma=0.0, clip_reward=clip))
+    params, no = agent.init(jax.random.key(0)).params, jnp.zeros((3, 2), bool)
+    reward = jnp.array([[0.0, 5.0], [0.0, 3.0], [0.0, -2.0]])
+    timestep = TimeStep(jnp.ones((3, 2, 1)), reward, 1.0 - no, no, no)
+    index = Index(jnp.zeros((3, 2), jnp.int32), jnp.zeros((3, 2), jnp.int32))
+    batch = Batch(timestep, index.row, {}, index, jnp.ones(3))
+    found = jax.jit(agent.loss)(params, params, batch)[1]["behavior/target"]
+    np.testing.assert_allclose(found, (1 + 1 - 1) / 3 if clip else 2.0, rtol=1e-6)
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    """3 and 4 have a norm of 5; Adam's first moment is a tenth of what is left."""
+    gradient = {"a": jnp.array(3.0), "b": jnp.array(4.0)}
+    for most, left in ((0.5, 0.1), (10.0, 1.0), (0.0, 1.0)):
+        agent = DQN(OneState().spec, DQN.Config(**TINY, max_norm=most))
+        rule = agent.optimizer
+        _, state = rule.update(gradient, rule.init(gradient), gradient)
+        mean = optax.tree.get(state, "mu")
+        np.testing.assert_allclose([mean["a"], mean["b"]], [0.3 * left, 0.4 * left])
 
 
 def test_exploration_falls_with_updates():

@@ -1,5 +1,6 @@
 """GrBAL: every row adapts to its own last transitions, and plans in what came out."""
 
+import dataclasses
 import functools
 
 import jax
@@ -13,6 +14,7 @@ from tests.agents.fits import SCHEDULE, same
 from wm.envs import batch
 from wm.errors import UserError
 from wm.models import meta_fit
+from wm.train.loop import loop_of
 
 TINY = {
     "model.layers": 1,
@@ -130,6 +132,8 @@ def test_a_fit_repeats_and_depends_on_key_and_data():
     assert not same(fitted, fit()(state, jax.random.key(2), data)[0])
     assert not same(fitted, fit()(state, jax.random.key(1), pool(states[1]))[0])
     assert metrics["model/epochs"] == 2
+    again, _ = fit()(fitted, jax.random.key(3), data)
+    assert again.optimizer[0].count == 2 * fitted.optimizer[0].count > 0
     assert all(np.isfinite(x) for x in metrics.values())
 
 
@@ -162,3 +166,15 @@ def test_what_cannot_work_is_one_line():
         wm.agent("grbal", wm.env("pixels/catch").spec)
     with pytest.raises(UserError, match=r"--agent\.model\.members"):
         wm.agent("grbal", wm.env(ENV).spec, **{"model.gaussian": True})
+
+
+def test_windows_that_nothing_holds_are_refused_before_a_run():
+    """Nothing would ever be learned."""
+    spec = wm.env(ENV, time_limit=6).spec
+    wm.agent("grbal", spec, **TINY)
+    message = r"--agent\.fit\.window must be at most half an episode .* 6 steps, got 4"
+    with pytest.raises(UserError, match=message):
+        wm.agent("grbal", spec, **{**TINY, "fit.window": 4})
+    little = dataclasses.replace(SCHEDULE, replay=13)
+    with pytest.raises(UserError, match=r"--train\.replay must hold at least 7 .* 6"):
+        loop_of(wm.agent("grbal", spec, **TINY), little)

@@ -10,6 +10,7 @@ import pytest
 import wm
 from wm.data import pool
 from wm.errors import UserError
+from wm.models.ensemble import Particles
 from wm.presets import of
 from wm.train.device import DeviceRunner
 from wm.train.loop import loop_of
@@ -42,17 +43,30 @@ def agent_of(**settings):
 
 
 @functools.cache
-def ready():
-    """The agent, and one seed after the prefill."""
+def collected():
+    """The agent, its loop, and one seed after the prefill."""
     agent = agent_of()
     loop = loop_of(agent, SCHEDULE)
     runner = DeviceRunner(
         loop, wm.env("classic/pendulum"), Seeds(seed_keys(0, 1), "loop")
     )
-    state = runner.prefill(runner.init(), [10])[0]
-    fitted, metrics = jax.jit(agent.fit)(
-        state.agent, jax.random.key(1), loop.buffer.dataset(state.buffer)
-    )
+    return agent, loop, runner.prefill(runner.init(), [10])[0]
+
+
+@functools.cache
+def fit():
+    """`(state of the agent, key)`, with what was collected."""
+    agent, loop, state = collected()
+    dataset = loop.buffer.dataset(state.buffer)
+    program = jax.jit(agent.fit)
+    return lambda own, key: program(own, key, dataset)
+
+
+@functools.cache
+def ready():
+    """The agent, and one seed after the prefill and a fit."""
+    agent, loop, state = collected()
+    fitted, metrics = fit()(state.agent, jax.random.key(1))
     _, batch = loop.buffer.sample(state.buffer, jax.random.key(2), 2, 2)
     return agent, fitted, metrics, {"replay": batch}
 
@@ -83,6 +97,42 @@ def test_a_fit_fills_the_pool_from_real_states():
     assert (drawn.next_observation != drawn.observation).any()
     assert np.asarray(drawn.mask).all()
     assert (np.abs(drawn.action) <= 1).all()
+    begun = np.unique(fitted.pool.rows.observation[:6], axis=0)
+    assert len(begun) > 3
+    _, loop, state = collected()
+    real = loop.buffer.dataset(state.buffer).steps.timestep.observation
+    near = np.abs(begun[:, None] - np.asarray(real).reshape(-1, 3)).max(-1).min(1)
+    np.testing.assert_array_equal(near, 0.0)
+
+
+def test_a_fit_goes_on_with_the_optimizer_of_the_last():
+    _, fitted, _, _ = ready()
+    again, _ = fit()(fitted, jax.random.key(2))
+    once = int(fitted.optimizer[0].count)
+    assert once > 0
+    assert again.optimizer[0].count == 2 * once
+
+
+def test_as_an_environment_every_elite_moves_it_and_no_other():
+    agent, fitted, _, _ = ready()
+    nets = jax.tree.map(jnp.zeros_like, fitted.model["nets"])
+    nets["out"]["bias"] += jnp.arange(3.0)[:, None] * 100
+    params = {"model": {**fitted.model, "nets": nets, "elites": jnp.array([2, 0])}}
+    starts = Particles(jnp.zeros((1, 1, 3)), jnp.ones((1, 1)))
+    dream = wm.as_env(agent.model, params, starts=starts)
+
+    @jax.jit
+    def seen(key):
+        state, _ = dream.reset(key)
+
+        def body(state, _):
+            state, timestep = dream.step(state, jnp.zeros(1))
+            return state, timestep.observation[0]
+
+        return jax.lax.scan(body, state, None, 30)[1]
+
+    moved = np.diff(np.asarray(seen(jax.random.key(0))), prepend=0.0)
+    assert set(np.round(moved / 100)) == {0.0, 2.0}
 
 
 def test_longer_rollouts_continue_and_keep_the_newest():
@@ -97,6 +147,8 @@ def test_longer_rollouts_continue_and_keep_the_newest():
         ends = rows.next_observation[begin + 6 * turn : begin + 6 * turn + 6]
         begins = rows.observation[begin + 6 * turn + 6 : begin + 6 * turn + 12]
         np.testing.assert_array_equal(ends, begins)
+    # Samples of the policy, not its mode: all rollouts begin alike.
+    assert len(np.unique(rows.action[begin : begin + 6])) == 6
 
 
 def test_rollouts_that_ended_or_broke_write_nothing():

@@ -11,9 +11,11 @@ from wm.agents.ppo import PPO
 from wm.agents.reinforce import Reinforce, ends_inside, monte_carlo
 from wm.behaviors import on_policy
 from wm.behaviors.on_policy import OnPolicyConfig
+from wm.behaviors.ppo import Samples
 from wm.envs.probe import make_hidden_point
 from wm.envs.probe_bandits import make_step_counter
 from wm.errors import UserError
+from wm.nets.tower import Inputs
 from wm.ops.returns import gae
 from wm.types import ArraySpec, EnvSpec
 
@@ -91,6 +93,47 @@ def test_ratios_move_after_it():
     state, batches = newest(agent, make_step_counter())
     metrics = jax.jit(agent.update)(state, jax.random.key(0), batches)[2]
     assert metrics["behavior/ratio_max"] > 1.01
+
+
+def ppo_loss(change, **settings):
+    """Metrics of the loss on 20 steps, changed, under ratios other than 1."""
+    agent = PPO(make_step_counter().spec, PPO.Config(**TINY, clip=0.2, **settings))
+    params = agent.init(jax.random.key(0)).params
+    x, advantage, log_prob = jax.random.normal(jax.random.key(1), (3, 20))
+    inputs = Inputs(x[:, None] * jnp.ones(3), None)
+    samples = Samples(
+        inputs=inputs,
+        legal=None,
+        action=jnp.zeros(20, jnp.int32),
+        raw=None,
+        log_prob=0.5 * log_prob - 0.7,
+        mask=jnp.ones(20),
+        value=agent.nets.value(params, inputs),
+        advantage=advantage,
+    )
+    loss = jax.jit(agent.learner.loss)
+    return loss(params, jax.random.key(0), change(samples))[1]
+
+
+def test_ppo_standardises_advantages_where_asked():
+    """Twice as large and shifted they teach the same."""
+    other = lambda x: x._replace(advantage=2 * x.advantage + 5)
+    plain, moved = (ppo_loss(change)["loss/policy"] for change in (lambda x: x, other))
+    np.testing.assert_allclose(plain, moved, rtol=1e-3)
+    raw = {"normalize_advantage": False}
+    plain, moved = (ppo_loss(f, **raw)["loss/policy"] for f in (lambda x: x, other))
+    assert abs(moved - plain) > 1
+
+
+@pytest.mark.parametrize(("clip", "expected"), [(True, 0.5 * 0.8**2), (False, 0.0)])
+def test_ppo_keeps_values_near_their_old_ones_where_asked(clip, expected):
+    """Old values 1 too high, targets the new ones: near is 0.8 too high."""
+    higher = lambda x: x._replace(
+        value=x.value + 1, advantage=jnp.full_like(x.advantage, -1.0)
+    )
+    settings = {"value_clip": clip, "value_scale": 0.5}
+    found = ppo_loss(higher, **settings)["loss/value"]
+    np.testing.assert_allclose(found, 0.5 * expected, rtol=1e-4, atol=1e-9)
 
 
 def test_observations_are_scaled_by_what_was_seen():

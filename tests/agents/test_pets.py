@@ -85,6 +85,9 @@ def test_a_fit_repeats_and_depends_on_key_and_data():
     assert not same(fitted.params["model"]["nets"], state.params["model"]["nets"])
     assert np.isfinite(metrics["model/loss"])
     assert metrics["model/epochs"] == 2
+    once = fitted.optimizer[0].count
+    again, _ = fit()(fitted, jax.random.key(3), data)
+    assert again.optimizer[0].count == 2 * once > 0
 
 
 def test_fits_of_several_seeds_at_once_equal_single_ones():

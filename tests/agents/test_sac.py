@@ -48,7 +48,9 @@ def test_critics_start_apart_and_their_copies_equal():
 
 
 def test_a_time_limit_bootstraps_from_the_last_observation():
-    agent = SAC(OneState(continuous=True).spec, SAC.Config(**TINY, gamma=0.9))
+    """Rewards of 1 count three times: 3 + 0.9 · 10."""
+    config = SAC.Config(**TINY, gamma=0.9, reward_scale=3.0)
+    agent = SAC(OneState(continuous=True).spec, config)
     state, batches = newest(agent, OneState(continuous=True), envs=1, T=40)
     # Critics that say 10 wherever, and no entropy bonus.
     constant = jax.tree.map(jnp.zeros_like, state.target)
@@ -59,7 +61,18 @@ def test_a_time_limit_bootstraps_from_the_last_observation():
     goal = agent.learner.target(state, jax.random.key(0), step)
     cut = np.asarray(step.next_is_last)
     assert cut.any()
-    np.testing.assert_allclose(np.asarray(goal)[cut], 10.0, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(goal)[cut], 12.0, rtol=1e-6)
+
+
+def test_the_target_entropy_is_per_number_of_an_action():
+    """At an entropy of -1.5, of three numbers at one half each, the temperature rests;
+    its gradient is what is missing."""
+    spec = EnvSpec(ArraySpec((2,)), ArraySpec((3,)), name="three")
+    learner = SAC(spec, SAC.Config(**TINY, entropy_target=0.5)).learner
+    slope = jax.grad(learner.alpha_loss)
+    for entropy, missing in ((-1.5, 0.0), (-3.5, 2.0)):
+        found = slope(jnp.zeros(()), jnp.full(4, -entropy), jnp.ones(4))
+        np.testing.assert_allclose(found, -missing, atol=1e-6)
 
 
 def test_resets_teach_nothing():

@@ -224,6 +224,18 @@ def test_the_critic_of_states_is_weighed_and_the_model_is_not():
     np.testing.assert_allclose(rarer, then / 4, rtol=1e-4)
 
 
+def test_the_policy_of_svg_0_follows_likely_actions_more():
+    """Actions four times as likely then as now count a quarter."""
+    agent, state, batches = ready(0)
+    step, policy = step_of(batches), state.params["policy"]
+    then, gradient = loss_of(agent)(policy, state, jax.random.key(0), step)
+    sooner = {**step.extras, "log_prob": step.extras["log_prob"] + jnp.log(4.0)}
+    step = step._replace(extras=sooner)
+    rarer, slope = loss_of(agent)(policy, state, jax.random.key(0), step)
+    np.testing.assert_allclose(rarer, then / 4, rtol=1e-4)
+    np.testing.assert_allclose(flat(slope), flat(gradient) / 4, rtol=1e-3, atol=1e-7)
+
+
 def test_unsquashed_actions_and_learned_rewards_teach_too():
     agent, state, batches = ready(2, form="normal", **{"model.learn_reward": True})
     after, _, metrics = jax.jit(agent.update)(state, jax.random.key(0), batches)

@@ -47,7 +47,8 @@ def test_dealing_out_is_undone(B, P, E, shuffled):
     x = jnp.arange(B * P * 2, dtype=jnp.float32).reshape(B, P, 2)
     order = None
     if shuffled:
-        order = jax.random.permutation(jax.random.key(0), P if P > 1 else B)
+        slots = P if P > 1 else B + -B % E
+        order = jax.random.permutation(jax.random.key(0), slots)
     dealt = deal(x, E, order)
     assert dealt.shape == (E, -(-B * P // E), 2)
     np.testing.assert_array_equal(undeal(dealt, B, P, order), x)
@@ -98,6 +99,40 @@ def test_one_particle_per_row_is_dealt_over_all_members():
     after, _ = model.step(params, jax.random.key(0), state, jnp.zeros((8, 2)))
     found = np.unique(np.round(np.asarray(after.observation[:, 0, 0]), 5))
     assert len(found) == 4
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+def test_every_member_moves_every_row_alike_often(rows):
+    """Also with fewer rows than members, and where they do not divide."""
+    model, params = model_of(members=5, propagation="ts1", particles=1)
+    nets = params["model"]["nets"]
+    nets["out"]["bias"] = jnp.arange(5.0)[:, None] * 100 + jnp.zeros((5, 3))
+    state = Particles(jnp.zeros((rows, 1, 3)), jnp.ones((rows, 1)))
+
+    @jax.jit
+    def moved(keys):
+        step = lambda key: model.step(params, key, state, jnp.zeros((rows, 2)))[0]
+        return jax.vmap(step)(keys).observation[:, :, 0, 0]
+
+    members = np.round(moved(jax.random.split(jax.random.key(0), 1_000)) / 100)
+    shares = (members[..., None] == np.arange(5)).mean(0)
+    # Five standard errors.
+    np.testing.assert_allclose(shares, 0.2, atol=0.064)
+    # And none moves more rows at once than its part.
+    assert (members[..., None] == np.arange(5)).sum(1).max() == -(-rows // 5)
+
+
+def test_with_one_member_ts1_is_ts_inf():
+    """Where all particles are in one place: the same draws, in another order."""
+    action, key = jnp.zeros((3, 2)), jax.random.key(5)
+    found = []
+    for propagation in ("ts1", "ts_inf"):
+        model, params = model_of(members=1, gaussian=True, propagation=propagation)
+        state = Particles(jnp.full((3, 8, 3), 0.3), jnp.ones((3, 8)))
+        after, earned = model.step(params, key, state, action)
+        found.append((np.sort(after.observation, 1), earned.reward))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_only_elites_move_particles():
@@ -243,6 +278,11 @@ def test_likelihood_by_hand():
             "--agent.model.particles must be a multiple of the 4 members",
         ),
         ({"elites": 5}, r"--agent.model.elites must be in \[1, 4\]"),
+        ({"elites": 0}, r"--agent.model.elites must be in \[1, 4\] .*, got 0"),
+        ({"members": 0}, "--agent.model.members must be at least 1, got 0"),
+        ({"units": -5}, "--agent.model.units must be at least 1, got -5"),
+        ({"particles": 0}, "--agent.model.particles must be at least 1, got 0"),
+        ({"layers": -1}, "--agent.model.layers must be at least 0, got -1"),
         ({"propagation": "mean"}, "needs --agent.model.particles 1"),
         ({"angles": (3,)}, r"--agent.model.angles must be in \[0, 2\]"),
         ({"absolute": (-1,)}, r"--agent.model.absolute must be in \[0, 2\]"),
@@ -281,3 +321,6 @@ def test_other_spaces_and_unknown_rewards_are_refused():
     with pytest.raises(UserError, match=r"--agent\.model\.learn_reward"):
         Ensemble(silent, SMALL)
     Ensemble(silent, dataclasses.replace(SMALL, learn_reward=True))
+    for name in ("mujoco/HalfCheetah", "brax/halfcheetah"):
+        with pytest.raises(UserError, match=r"--env\.velocity true.* or --agent"):
+            Ensemble(dataclasses.replace(silent, name=name), SMALL)

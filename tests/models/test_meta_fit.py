@@ -156,7 +156,7 @@ def test_one_episode_is_not_held_out():
 
 def test_a_buffer_without_room_for_a_window_is_named():
     zeros = jnp.zeros((1, 12))
-    with pytest.raises(UserError, match=r"--train\.replay must hold at least 32 steps"):
+    with pytest.raises(UserError, match=r"--train\.replay must hold at least 33 steps"):
         meta_fit.windows(MetaFitConfig(), KEY, dataset(zeros, zeros, [11]))
 
 
@@ -205,6 +205,25 @@ def test_without_adaptation_it_is_not_and_a_rising_error_stops():
     np.testing.assert_allclose(*errors, rtol=1e-5)
     assert errors[0] > 0.5
     assert 1 < metrics["model/epochs"] < 80
+
+
+def test_a_rising_error_before_adaptation_stops_no_fit(monkeypatch):
+    """Both are linear in a number that every step of Adam lowers."""
+
+    def losses(model, config, params, x, y):
+        number = params["nets"]["out"]["bias"].sum()
+        return jnp.stack([5 - 2 * number, 5 + number])
+
+    monkeypatch.setattr(meta_fit, "losses", losses)
+    config = dataclasses.replace(SMALL, epochs=30, persistency=0.5)
+    model = network()
+    params = model.init(KEY)["model"]
+    state = meta_fit.optimizer(config).init(params["nets"])
+    data = gains(jax.random.key(2))
+    fit = lambda *args: meta_fit.fit(model, config, params, state, *args)
+    _, _, metrics = jax.jit(fit)(jax.random.key(1), data)
+    assert metrics["model/epochs"] == 30
+    assert metrics["model/unadapted_error"] > 8 > 5 > metrics["model/holdout_error"]
 
 
 @pytest.mark.parametrize(

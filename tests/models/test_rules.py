@@ -130,6 +130,13 @@ def test_closed_rules_say_how_to_open_them():
         model.observe({}, jax.random.key(0), model.start({}, 2), None, timestep)
 
 
+def test_the_host_has_no_rules_to_open():
+    spec = EnvSpec(ArraySpec((1,)), ArraySpec((1,)), name="mujoco/Swimmer")
+    with pytest.raises(UserError, match="mujoco/Swimmer runs on the host") as caught:
+        rules_of(spec)
+    assert "--env.rules" not in str(caught.value)
+
+
 @pytest.mark.parametrize("wrap", [wrappers.sticky_actions, wrappers.action_repeat])
 def test_wrappers_that_change_the_dynamics_close_them(wrap):
     opened = wm.env("classic/pendulum", rules=True)

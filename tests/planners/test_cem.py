@@ -146,6 +146,39 @@ def test_good_sequences_are_kept_and_tried_again():
     np.testing.assert_array_equal(kept, first)
 
 
+def test_kept_sequences_are_shifted_by_a_step_and_outlive_the_rounds():
+    """Draws stay around the middle of the box. What was kept for the second step is the
+    target itself, for the first its opposite; the last action is drawn."""
+    config = change(SHORT, horizon=2, spread=0.01, smoothing=1 - 1e-6)
+    policy = icem(Target(), discounted(), config)
+    sequence = jnp.stack([-GOAL, GOAL], 1)[:, None]
+    carry = policy.start({}, 2)
+    kept = jnp.broadcast_to(sequence, carry.kept.shape)
+    act = jax.jit(policy.act)
+    known = carry._replace(kept=kept, known=jnp.ones(2, bool))
+    after, action, _ = act({}, KEY, known, GOAL)
+    np.testing.assert_array_equal(action, GOAL)
+    np.testing.assert_array_equal(after.kept[:, 0, 0], GOAL)
+    drawn = np.abs(after.kept[:, 0, 1])
+    assert ((drawn > 0) & (drawn < 0.1)).all()
+    unknown = carry._replace(kept=kept)
+    assert np.abs(act({}, KEY, unknown, GOAL)[1]).max() < 0.1
+
+
+def test_samples_beyond_the_size_of_a_round_do_not_count():
+    """The objective likes the samples drawn last; nothing is refitted. Of the 20
+    samples of the second round 5 count, and the fifth is played."""
+    sizes = {"horizon": 1, "samples": 20, "elites": 2, "iterations": 2, "decay": 4.0}
+    config = change(SHORT, **sizes, reuse=0.0, smoothing=1 - 1e-6, try_mean=False)
+    assert config.sizes() == [20, 5]
+    number = lambda params, key, trajectory, last: jnp.tile(jnp.arange(20.0), 2)
+    _, action = first_action(icem, config, objective=number)
+    key_round = jax.random.split(jax.random.split(KEY)[1], 2)[1]
+    noise = jax.random.normal(jax.random.split(key_round, 3)[0], (2, 20, 1, 2))
+    drawn = np.clip(0.5 * np.asarray(noise), -1, 1)[:, :, 0]
+    np.testing.assert_allclose(action, drawn[:, 4], atol=1e-4)
+
+
 def test_the_mean_is_tried_in_the_last_round():
     """Elites are all samples, so that the mean stays near the middle of the box, which
     is the best there is: nothing drawn beats it."""

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from wm.errors import UserError
+from wm.errors import UserError, require
 from wm.imagine import act_in
 from wm.models import ensemble_data, meta_fit
 from wm.models.ensemble import Ensemble, EnsembleConfig
@@ -108,11 +108,15 @@ class GrBAL:
         """For one vector of observations and continuous actions.
 
         Raises:
-          UserError: other spaces, or no known reward.
+          UserError: other spaces, no known reward, or episodes that no window fits in.
         """
-        self.spec, self.config = spec, config or Config()
-        self.model = Ensemble(spec, self.config.model)
-        config = self.config
+        self.spec, self.config = spec, config = spec, config or Config()
+        self.model = Ensemble(spec, config.model)
+        limit, window = spec.time_limit, config.fit.window
+        if limit is not None:
+            # From twice the window on there is something to learn.
+            allowed = f"at most half an episode of {spec.name}, {limit} steps"
+            require(config.fit, "fit.window", 2 * window <= limit, allowed)
         plans = planner(config.planner, config.plan, self.model, config.gamma)
         self.policy = act_in(self.model, plans)
 
@@ -188,7 +192,12 @@ class GrBAL:
         return memory.replace(observation=seen)
 
     def batches(self, schedule: Any) -> dict[str, tuple[int, int]]:
-        """None: everything is learned in `fit`."""
+        """None: everything is learned in `fit`.
+
+        Raises:
+          UserError: a replay in which no window fits.
+        """
+        meta_fit.require_room(self.config.fit, schedule.replay // schedule.envs)
         return {}
 
     def fit(self, state: State, key: Key, dataset: Dataset) -> tuple[State, Metrics]:

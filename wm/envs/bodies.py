@@ -25,6 +25,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from wm.envs import names
 from wm.errors import UserError
 from wm.types import ArraySpec, EnvSpec
 
@@ -133,6 +134,13 @@ def require_velocity(task: str, body: str) -> None:
             f"{task}: velocity is for tasks that reward a forward velocity: "
             + ", ".join(rewarded)
         )
+
+
+def shown_by_velocity(name: str) -> bool:
+    """Whether the option `velocity` makes the reward of `source/task` known."""
+    source, _, task = name.partition("/")
+    bodies = {"brax": task, "mujoco": names.MUJOCO.get(task, "")}
+    return BODIES.get(bodies.get(source, ""), Body()).forward is not None
 
 
 def describe(spec: EnvSpec, body: str, velocity: bool, engine: str) -> EnvSpec:

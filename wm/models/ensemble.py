@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from wm.errors import UserError
-from wm.models.spaces import vector_size
+from wm.errors import UserError, require
+from wm.models.spaces import require_reward, vector_size
 from wm.nets.ensemble import ensemble_mlp
 from wm.nodes import Node
 from wm.ops.losses import soft_bound
@@ -63,12 +63,13 @@ class EnsembleConfig:
     """Whether changes are predicted in units of their standard deviation (MB-MF)."""
 
     def __post_init__(self):
-        moving = self.elites or self.members
-        if not 1 <= moving <= self.members:
-            raise UserError(
-                f"--agent.model.elites must be in [1, {self.members}] (members), "
-                f"got {self.elites}"
-            )
+        for name in ("members", "units", "particles"):
+            require(self, f"model.{name}", getattr(self, name) >= 1, "at least 1")
+        require(self, "model.layers", self.layers >= 0, "at least 0")
+        moving, members = self.moving, self.members
+        require(
+            self, "model.elites", 1 <= moving <= members, f"in [1, {members}] (members)"
+        )
         if self.propagation == "mean" and self.particles != 1:
             raise UserError(
                 "--agent.model.propagation mean needs --agent.model.particles 1"
@@ -81,6 +82,11 @@ class EnsembleConfig:
                 "--agent.model.particles must be a multiple of the "
                 f"{moving} members that move them, got {self.particles}"
             )
+
+    @property
+    def moving(self) -> int:
+        """Members that move particles."""
+        return self.members if self.elites is None else self.elites
 
 
 BROKEN = -1e6
@@ -123,12 +129,9 @@ class Ensemble:
                 "--agent.model.angles and --agent.model.absolute exclude each other, "
                 f"got {angles} and {absolute}"
             )
-        if spec.reward_fn is None and not self.config.learn_reward:
-            raise UserError(
-                f"{spec.name} does not say how rewards follow from observations: set "
-                "--agent.model.learn_reward true"
-            )
         cfg = self.config
+        if not cfg.learn_reward:
+            require_reward(spec)
         self.outputs = self.size + cfg.learn_reward
         width = self.outputs * (1 + cfg.gaussian)
         self.net = ensemble_mlp(cfg.members, cfg.layers, cfg.units, width, cfg.act)
@@ -163,7 +166,7 @@ class Ensemble:
                 "target_mean": jnp.zeros(self.outputs),
                 "target_std": jnp.ones(self.outputs),
             },
-            "elites": jnp.arange(cfg.elites or cfg.members, dtype=jnp.int32),
+            "elites": jnp.arange(cfg.moving, dtype=jnp.int32),
         }
         return {"model": model}
 
@@ -295,21 +298,21 @@ class Ensemble:
 
     def _mixed(self, model: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log-variance of the mixture, `[N, outputs]`; x `[N, inputs]`."""
-        members = self.config.elites or self.config.members
+        members = self.config.moving
         return mixture(*self.predict(model, jnp.broadcast_to(x, (members, *x.shape))))
 
     def _change(self, model: Params, key_deal: Key, key_noise: Key, x: jax.Array):
         """Change of every particle, `[B, P, outputs]`; x `[B, P, inputs]`."""
         B, P, _ = x.shape
-        members = self.config.elites or self.config.members
-        how = self.config.propagation
+        members, how = self.config.moving, self.config.propagation
         if how in ("ds", "mean"):
             mean, logvar = self._mixed(model, x.reshape(B * P, -1))
             change = mean if how == "mean" else sampled(key_noise, mean, logvar)
             return change.reshape(B, P, -1)
         order = None
         if how == "ts1":
-            order = jax.random.permutation(key_deal, P if P > 1 else B)
+            slots = P if P > 1 else B + -B % members
+            order = jax.random.permutation(key_deal, slots)
         dealt = deal(x, members, order)
         mean, logvar = self.predict(model, dealt)
         change = sampled(key_noise, mean, logvar) if self.config.gaussian else mean
@@ -344,20 +347,21 @@ class Ensemble:
 def deal(x: jax.Array, members: int, order: jax.Array | None) -> jax.Array:
     """Particles `[B, P, D]` grouped by the member that moves them, `[E, N, D]`.
 
-    With P = 1 rows are dealt out, the last ones padded so that groups are equal.
+    With P = 1 rows are dealt out, filled up with zeros so that groups are equal.
 
     Args:
       x: particles.
       members: E.
-      order: i32 `[P]`, or `[B]` where P = 1: the order in which they are dealt; as
-        they lie if None. The same for all rows, which keeps the gather cheap; each
-        particle's member is uniform.
+      order: i32 `[P]`, or where P = 1 of as many rows as are dealt, B and those that
+        fill up: the order in which they are dealt; as they lie if None. The same for
+        all rows, which keeps the gather cheap; each particle's member is uniform.
     """
     B, P, D = x.shape
     if P == 1:
-        rows = x[:, 0] if order is None else x[order, 0]
-        padded = jnp.pad(rows, ((0, -B % members), (0, 0)))
-        return padded.reshape(members, -1, D)
+        # Filled up before they are shuffled: few rows meet every member too.
+        rows = jnp.pad(x[:, 0], ((0, -B % members), (0, 0)))
+        rows = rows if order is None else rows[order]
+        return rows.reshape(members, -1, D)
     if order is not None:
         x = x[:, order]
     groups = x.reshape(B, members, P // members, D)
@@ -368,8 +372,8 @@ def undeal(x: jax.Array, B: int, P: int, order: jax.Array | None) -> jax.Array:
     """The inverse of `deal`: `[E, N, D]` back to `[B, P, D]`."""
     members, _, D = x.shape
     if P == 1:
-        rows = x.reshape(-1, D)[:B]
-        return (rows if order is None else rows[jnp.argsort(order)])[:, None]
+        rows = x.reshape(-1, D)
+        return (rows if order is None else rows[jnp.argsort(order)])[:B, None]
     x = x.reshape(members, B, P // members, D).swapaxes(0, 1).reshape(B, P, D)
     return x if order is None else x[:, jnp.argsort(order)]
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from wm.errors import UserError
+from wm.errors import UserError, require
 from wm.models.ensemble import Ensemble
 from wm.models.ensemble_data import Data, statistics
 from wm.ops.losses import gaussian_nll
@@ -74,6 +74,10 @@ class FitConfig:
             raise UserError(
                 f"--agent.fit.holdout must be in [0, 1), got {self.holdout}"
             )
+        decay = all(value >= 0 for value in self.weight_decay)
+        require(self, "fit.weight_decay", decay, "at least 0")
+        waits = self.patience is None or self.patience >= 0
+        require(self, "fit.patience", waits, "at least 0")
         for name in ("patience", "persistency"):
             if getattr(self, name) is not None and not self.holdout:
                 raise UserError(f"--agent.fit.{name} needs --agent.fit.holdout above 0")

@@ -268,11 +268,7 @@ def windows(config: MetaFitConfig, key: Key, dataset: Dataset) -> Windows:
     """
     rows, slots = dataset.mask.shape
     length = 2 * config.window
-    if slots < length:
-        raise UserError(
-            f"--train.replay must hold at least {length} steps per environment (twice "
-            f"--agent.fit.window), got {slots}"
-        )
+    require_room(config, slots)
     wrapped = jnp.concatenate([dataset.mask, dataset.mask[:, : length - 1]], 1)
     total = jnp.cumsum(wrapped.astype(jnp.int32), 1)
     total = jnp.pad(total, ((0, 0), (1, 0)))
@@ -295,6 +291,20 @@ def windows(config: MetaFitConfig, key: Key, dataset: Dataset) -> Windows:
         listed(holdout),
         holdout.sum(dtype=jnp.int32),
     )
+
+
+def require_room(config: MetaFitConfig, slots: int) -> None:
+    """Complain about a buffer of so many slots per environment in which no window fits.
+
+    Raises:
+      UserError: naming the option.
+    """
+    least = 2 * config.window + 1  # records; the last one ends the last transition
+    if slots < least:
+        raise UserError(
+            f"--train.replay must hold at least {least} steps per environment (twice "
+            f"--agent.fit.window, and one), got {slots}"
+        )
 
 
 def drawn(key: Key, slots: jax.Array, count: jax.Array, size: int) -> jax.Array:

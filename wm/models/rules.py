@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from wm.envs.registry import is_host
+from wm.envs.table import ENVS
 from wm.errors import UserError
 from wm.nodes import Node
 from wm.ops.trees import where_rows
@@ -171,9 +173,14 @@ def rules_of(spec: EnvSpec) -> Rules:
     """The rules that an environment opened.
 
     Raises:
-      UserError: it did not.
+      UserError: it did not, or cannot.
     """
     if spec.rules is None:
+        if spec.name in ENVS and is_host(spec.name):
+            raise UserError(
+                f"{spec.name} runs on the host and has no rules to plan on: choose an "
+                "environment on the device (`wm list envs`)"
+            )
         raise UserError(
             f"{spec.name}: its rules are closed; open them with --env.rules true "
             f'(in Python wm.env("{spec.name}", rules=True), or '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wm.envs.bodies import shown_by_velocity
 from wm.errors import UserError
 from wm.types import ArraySpec, EnvSpec
 
@@ -25,3 +26,18 @@ def vector_size(spec: EnvSpec, who: str, example: str) -> int:
         f"{spec.name}: {who} predict one vector of numbers under continuous actions, "
         f"as in {example}"
     )
+
+
+def require_reward(spec: EnvSpec) -> None:
+    """Complain where nothing says how rewards follow from observations.
+
+    Raises:
+      UserError: naming what helps.
+    """
+    if spec.reward_fn is None:
+        shown = shown_by_velocity(spec.name)
+        velocity = "--env.velocity true, which shows it, or " if shown else ""
+        raise UserError(
+            f"{spec.name} does not say how rewards follow from observations: set "
+            f"{velocity}--agent.model.learn_reward true"
+        )
