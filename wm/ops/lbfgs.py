@@ -108,16 +108,7 @@ def minimize(
         )
         return jax.tree.map(lambda a, b: jnp.where(take, a, b), taken, onward)
 
-    # A step of 0 from a point of any value: taken if it has a value.
-    worst, still = jnp.full_like(flat[0], jnp.inf), jnp.zeros_like(flat)
-    first = _begin(lbfgs, flat, worst, still, lbfgs.init(flat))
-    first = first._replace(
-        direction=still,
-        memory=lbfgs.init(flat),
-        step=jnp.zeros_like(worst),
-        count=jnp.full_like(first.count, -1),
-    )
-    end = jax.lax.while_loop(unfinished, one, first)
+    end = jax.lax.while_loop(unfinished, one, _unmoved(lbfgs, flat))
     return Minimum(rebuild(end.point), end.value, jnp.maximum(end.count, 0))
 
 
@@ -137,5 +128,24 @@ def _begin(lbfgs, point, value, gradient, memory) -> _Search:
         high=jnp.full_like(full, jnp.inf),
         evaluations=zero,
         count=zero,
+        going=jnp.ones((), bool),
+    )
+
+
+def _unmoved(lbfgs, flat) -> _Search:
+    """A step of 0 from the start, as if its value were infinite."""
+    still, zero = jnp.zeros_like(flat), jnp.zeros((), flat.dtype)
+    infinite = jnp.full_like(zero, jnp.inf)
+    return _Search(
+        point=flat,
+        value=infinite,
+        gradient=still,
+        direction=still,
+        memory=lbfgs.init(flat),
+        step=zero,
+        low=zero,
+        high=infinite,
+        evaluations=jnp.zeros((), jnp.int32),
+        count=jnp.full((), -1, jnp.int32),
         going=jnp.ones((), bool),
     )
