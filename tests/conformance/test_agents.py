@@ -339,6 +339,8 @@ class Ready(NamedTuple):
     states: list
     chunk: Callable
     """One jitted chunk of one seed, nothing donated."""
+    act: Callable
+    """Jitted: actor, key, carry, time step; the mode is static."""
 
 
 SLOW = (
@@ -372,7 +374,8 @@ def ready(request):
     states = runner.prefill(runner.init(), [loop.prefill_chunks] * 2)
     batched = runner.env
     chunk = jax.jit(lambda state: loop.one_chunk(batched, state))
-    return Ready(agent, env, loop, runner, states, chunk)
+    act = jax.jit(agent.act, static_argnums=4)
+    return Ready(agent, env, loop, runner, states, chunk, act)
 
 
 def numbers(tree):
@@ -397,10 +400,9 @@ def test_acting_is_pure_and_keeps_the_structure_of_its_carry(ready, mode):
     agent, state = ready.agent, ready.states[0].agent
     actor = agent.actor(state)
     carry = agent.start(actor, 3)
-    act = jax.jit(lambda key, carry, t: agent.act(actor, key, carry, t, mode))
     timestep = first_timestep(ready)
-    a = act(jax.random.key(2), carry, timestep)
-    b = act(jax.random.key(2), carry, timestep)
+    a = ready.act(actor, jax.random.key(2), carry, timestep, mode)
+    b = ready.act(actor, jax.random.key(2), carry, timestep, mode)
     assert same(a, b)
     shape = lambda x: (x.shape, x.dtype)
     assert jax.tree.map(shape, a[0]) == jax.tree.map(shape, carry)
@@ -412,7 +414,7 @@ def test_acting_is_pure_and_keeps_the_structure_of_its_carry(ready, mode):
 def test_rows_are_independent(ready):
     agent = ready.agent
     actor = agent.actor(ready.states[0].agent)
-    act = jax.jit(lambda c, t: agent.act(actor, jax.random.key(2), c, t, "train"))
+    act = lambda c, t: ready.act(actor, jax.random.key(2), c, t, "train")
     one, other = first_timestep(ready), first_timestep(ready, key=5)
     mixed = jax.tree.map(lambda a, b: jnp.concatenate([a[:1], b[1:]]), one, other)
     carry = agent.start(actor, 3)
@@ -425,7 +427,7 @@ def test_rows_are_independent(ready):
 def test_the_carry_starts_afresh_where_an_episode_begins(ready):
     agent = ready.agent
     actor = agent.actor(ready.states[0].agent)
-    act = jax.jit(lambda c, t: agent.act(actor, jax.random.key(2), c, t, "train"))
+    act = lambda c, t: ready.act(actor, jax.random.key(2), c, t, "train")
     timestep = first_timestep(ready)
     fresh = agent.start(actor, 3)
     used = act(fresh, timestep)[0]
@@ -440,9 +442,7 @@ def test_acting_needs_the_actor_only(ready):
     lost = lambda x: x if id(x) in read or x.dtype != jnp.float32 else x + jnp.nan
     other = ready.agent.actor(jax.tree.map(lost, state))
     carry = ready.agent.start(actor, 3)
-    act = jax.jit(
-        lambda a: ready.agent.act(a, jax.random.key(2), carry, timestep, "eval")
-    )
+    act = lambda a: ready.act(a, jax.random.key(2), carry, timestep, "eval")
     assert same(act(actor)[1], act(other)[1])
     params = getattr(state, "optimizer", None)
     if params is not None:
@@ -499,15 +499,14 @@ def test_an_update_with_jit_equals_one_without(ready):
 
 
 def test_vmap_over_seeds_equals_a_loop(ready):
-    stacked = ready.runner.seeds.join(ready.states)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *stacked)
-    env = ready.runner.env
-    together = jax.jit(jax.vmap(lambda s: ready.loop.one_chunk(env, s)))(stacked)
+    stack = lambda states: jax.tree.map(lambda *x: jnp.stack(x), *states)
+    chunks = jax.jit(lambda states: jax.vmap(ready.chunk)(stack(states)))
+    together = chunks(ready.states)
+    mine = lambda tree, seed: [x[seed] for x in numbers(tree)]
     for seed, state in enumerate(ready.states):
-        mine = jax.tree.map(lambda x, seed=seed: x[seed], together)
         alone = ready.chunk(state)
-        assert same(mine.agent, alone.agent, 1e-5)
-        assert same(mine.sums, alone.sums, 1e-4)
+        assert same(mine(together.agent, seed), numbers(alone.agent), 1e-5)
+        assert same(mine(together.sums, seed), numbers(alone.sums), 1e-4)
 
 
 def test_feedback_names_stored_fields_and_masks_the_context(ready):
@@ -520,7 +519,9 @@ def test_feedback_names_stored_fields_and_masks_the_context(ready):
         name: buffer.sample(state.buffer, jax.random.key(1), N, L)[1]
         for name, (N, L) in batches.items()
     }
-    update = lambda: ready.agent.update(state.agent, jax.random.key(2), drawn)
+    update = jax.jit(
+        lambda: ready.agent.update(state.agent, jax.random.key(2), drawn)
+    )
     _, feedback, metrics = jax.eval_shape(update)
     assert feedback.keys() <= drawn.keys()
     for name, given in feedback.items():

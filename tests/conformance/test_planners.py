@@ -161,6 +161,7 @@ def test_a_planner_acts_in_imagination_and_over_seeds(ready):
     """Two seeds by vmap; also the policy of a rollout in the very model it plans in."""
     policy, params, state, _ = ready
 
+    @jax.jit
     def roll(key):
         carry = policy.start(params, ROWS)
         model = policy.model
@@ -168,6 +169,6 @@ def test_a_planner_acts_in_imagination_and_over_seeds(ready):
 
     keys = jax.random.split(jax.random.key(5), 2)
     together = jax.jit(jax.vmap(roll))(keys)
-    alone = jax.jit(roll)(keys[1])
+    alone = roll(keys[1])
     assert together.shape == (2, 2, ROWS, *policy.model.spec.action.shape)
     assert same(together[1], alone, 1e-4)

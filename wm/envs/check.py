@@ -97,7 +97,7 @@ def _check_play(env: Any, key: jax.Array) -> Iterator[str]:
     next_state, timestep = env.step(state, action)
     yield from _check_record(env.spec, timestep, "step")
     yield from _check_state(state, next_state)
-    if bool(jnp.any(timestep.is_first)):
+    if np.asarray(timestep.is_first).any():
         yield "step returned is_first; an Env never resets itself, `batch` does"
     if not _same(before, state):
         yield "step changed the state it was given; return a new one"
@@ -140,7 +140,7 @@ def _check_record(spec: EnvSpec, timestep: Any, where: str) -> Iterator[str]:
         yield f"{where}: legal is missing, the spec says it is there"
     if not spec.legal and timestep.legal is not None:
         yield f"{where}: legal is there, the spec says it is not"
-    if not bool(jnp.all(jnp.isin(timestep.discount, jnp.array([0.0, 1.0, -1.0])))):
+    if not np.isin(timestep.discount, [0.0, 1.0, -1.0]).all():
         yield f"{where}: discount must be 0, 1 or -1, got {timestep.discount}"
 
 
@@ -152,24 +152,23 @@ def _check_array(name: str, array: Any, part: ArraySpec) -> Iterator[str]:
         yield f"{name} has shape {array.shape}, expected {part.shape}"
     if array.dtype != part.dtype:
         yield f"{name} is {array.dtype}, expected {part.dtype}"
-    if jnp.issubdtype(array.dtype, jnp.floating) and not bool(
-        jnp.all(jnp.isfinite(array))
-    ):
+    if jnp.issubdtype(array.dtype, jnp.floating) and not np.isfinite(array).all():
         yield f"{name} is not finite"
-    if part.classes is not None and bool(
-        jnp.any((array < 0) | (array >= part.classes))
-    ):
+    if part.classes is None:
+        return
+    numbers = np.asarray(array)
+    if ((numbers < 0) | (numbers >= part.classes)).any():
         yield f"{name} is outside [0, {part.classes})"
 
 
 def _check_first(timestep: Any) -> Iterator[str]:
     if not isinstance(timestep, TimeStep):
         return
-    if not bool(jnp.all(timestep.is_first)) or bool(jnp.any(timestep.is_last)):
+    if not np.asarray(timestep.is_first).all() or np.asarray(timestep.is_last).any():
         yield "reset must return is_first true and is_last false"
-    if bool(jnp.any(timestep.reward != 0)):
+    if (np.asarray(timestep.reward) != 0).any():
         yield "reset must return reward 0"
-    if bool(jnp.any(timestep.discount != 1)):
+    if (np.asarray(timestep.discount) != 1).any():
         yield "reset must return discount 1"
 
 
@@ -198,7 +197,7 @@ def _check_bounds(env: Any, state: Tree) -> Iterator[str]:
         classes = (0, action.classes - 1)
         for index in classes:
             _, timestep = step(strong(state), jnp.full(action.shape, index, jnp.int32))
-            if not bool(jnp.isfinite(timestep.reward)):
+            if not np.isfinite(timestep.reward):
                 yield f"action {index} gives reward {timestep.reward}"
         return
     edge = env.step(state, jnp.ones(action.shape))
@@ -225,7 +224,7 @@ def _check_stream(env: Any, key: jax.Array) -> Iterator[str]:
         for leaf in jax.tree.leaves((stream.observation, stream.reward))
         if jnp.issubdtype(leaf.dtype, jnp.floating)
     ]
-    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in floats):
+    if not all(np.isfinite(leaf).all() for leaf in floats):
         yield f"observations or rewards become NaN or infinite within {steps} steps"
     ended = np.asarray(stream.is_last)
     if limit is not None and steps >= limit and not ended[:limit].any(axis=0).all():

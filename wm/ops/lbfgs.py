@@ -1,8 +1,8 @@
 """Minimising a smooth function to the end, on the device.
 
-One flat loop: every round is one evaluation, whether it goes on with a line search or
-begins the next. The program holds the function twice instead of once per phase of a
-nested search, and rows under `vmap` never wait for one another inside a search.
+One flat loop: every round is one evaluation, whether it is the first of all, goes on
+with a line search or begins the next. The program holds the function once, and rows
+under `vmap` never wait for one another inside a search.
 
 Sources: the direction is `optax.scale_by_lbfgs` (Liu & Nocedal 1989); the line search
 is bisection to the weak Wolfe conditions (Lewis & Overton 2013, algorithm 2.6).
@@ -48,6 +48,7 @@ class _Search(NamedTuple):
     evaluations: jax.Array
     """i32, of this line search."""
     count: jax.Array
+    """i32, finished line searches; −1 before the start was evaluated."""
     going: jax.Array
 
 
@@ -96,7 +97,7 @@ def minimize(
         taken = _begin(lbfgs, point, value, gradient, now.memory)
         taken = taken._replace(
             count=now.count + jnp.int32(1),
-            going=gained & (jnp.abs(gradient).max() > tolerance),
+            going=(now.count < 0) | gained & (jnp.abs(gradient).max() > tolerance),
         )
         onward = now._replace(
             step=step,
@@ -107,10 +108,8 @@ def minimize(
         )
         return jax.tree.map(lambda a, b: jnp.where(take, a, b), taken, onward)
 
-    value, gradient = value_and_grad(flat)
-    first = _begin(lbfgs, flat, value, gradient, lbfgs.init(flat))
-    end = jax.lax.while_loop(unfinished, one, first)
-    return Minimum(rebuild(end.point), end.value, end.count)
+    end = jax.lax.while_loop(unfinished, one, _unmoved(lbfgs, flat))
+    return Minimum(rebuild(end.point), end.value, jnp.maximum(end.count, 0))
 
 
 def _begin(lbfgs, point, value, gradient, memory) -> _Search:
@@ -129,5 +128,24 @@ def _begin(lbfgs, point, value, gradient, memory) -> _Search:
         high=jnp.full_like(full, jnp.inf),
         evaluations=zero,
         count=zero,
+        going=jnp.ones((), bool),
+    )
+
+
+def _unmoved(lbfgs, flat) -> _Search:
+    """A step of 0 from the start, as if its value were infinite."""
+    still, zero = jnp.zeros_like(flat), jnp.zeros((), flat.dtype)
+    infinite = jnp.full_like(zero, jnp.inf)
+    return _Search(
+        point=flat,
+        value=infinite,
+        gradient=still,
+        direction=still,
+        memory=lbfgs.init(flat),
+        step=zero,
+        low=zero,
+        high=infinite,
+        evaluations=jnp.zeros((), jnp.int32),
+        count=jnp.full((), -1, jnp.int32),
         going=jnp.ones((), bool),
     )
