@@ -43,13 +43,13 @@ def newest(agent: Any, env: Any, envs: int = 3, T: int = 25, key: int = 0):
     cadence = {"envs": envs, "chunk": T, "updates": 1, "prefill": 0}
     made = loop_of(agent, Schedule(**cadence, batch_size=64, total=1_000))
     batched = batch(env)
+    ((name, (N, L)),) = agent.batches(made.schedule).items()
 
     @jax.jit
     def collected(key):
         state = made.init(batched, key)
-        return made.collect(batched, state, key, "train")
+        state = made.collect(batched, state, key, "train")
+        _, drawn = made.buffer.sample(state.buffer, jax.random.key(1), N, L)
+        return state.agent, {name: drawn}
 
-    state = collected(jax.random.key(key))
-    ((name, (N, L)),) = agent.batches(made.schedule).items()
-    _, drawn = made.buffer.sample(state.buffer, jax.random.key(1), N, L)
-    return state.agent, {name: drawn}
+    return collected(jax.random.key(key))

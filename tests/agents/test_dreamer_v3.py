@@ -15,6 +15,7 @@ from tests.models.tiny import (
     L,
     N,
     batch,
+    fresh,
     random_like,
     timesteps,
 )
@@ -43,7 +44,7 @@ TERMS = (
 @functools.cache
 def built(**changes):
     agent = DreamerV3(SPEC, dataclasses.replace(CONFIG, **changes))
-    state = agent.init(jax.random.key(0))
+    state = fresh(agent)
     state = state.replace(
         params=random_like(state.params), slow_critic=random_like(state.slow_critic, 8)
     )
@@ -261,7 +262,7 @@ def test_a_model_that_does_not_learn_stays_as_it_is():
 def test_illegal_actions_are_never_taken():
     spec = dataclasses.replace(SPEC, legal=True)
     agent = DreamerV3(spec, CONFIG)
-    actor = agent.actor(agent.init(jax.random.key(0)))
+    actor = agent.actor(fresh(agent))
     mask = jnp.array([[False, True, False, False]] * N)
     given = timesteps(jax.random.key(0), N, legal=4)._replace(legal=mask)
     carry = agent.start(actor, N)
@@ -272,7 +273,7 @@ def test_illegal_actions_are_never_taken():
 
 def test_continuous_actions_are_unclipped_samples():
     agent = DreamerV3(VECTOR_ACTION, dataclasses.replace(CONFIG, min_std=1.0))
-    actor = agent.actor(agent.init(jax.random.key(0)))
+    actor = agent.actor(fresh(agent))
     rows = 64
     given = timesteps(jax.random.key(0), rows)
     carry = agent.start(actor, rows)
@@ -309,7 +310,7 @@ def test_the_agent_of_2023_updates_all_it_has(discrete):
     agent = DreamerV3(
         EnvSpec(observation, action), dataclasses.replace(CONFIG, **FIRST)
     )
-    state = agent.init(jax.random.key(0))
+    state = fresh(agent)
     state = state.replace(params=random_like(state.params))
     data = batch()
     image = jnp.zeros((N, L + 1, 8, 8, 1), jnp.uint8)
@@ -339,7 +340,7 @@ def test_the_agent_of_2023_updates_all_it_has(discrete):
 
 def test_the_start_of_2023_is_learned():
     model = RSSM(SPEC, dataclasses.replace(CONFIG, learned_start=True))
-    params = random_like(model.init(jax.random.key(0)))
+    params = random_like(fresh(model))
     state = model.start(params, N)
     expected = np.tanh(params["model"]["start"]["deter"])
     np.testing.assert_allclose(state.deter, np.tile(expected, (N, 1)), rtol=1e-6)

@@ -171,8 +171,13 @@ def test_with_real_transitions_only_it_is_sac():
     only = agent_of(real_ratio=1.0)
     assert only.batches(SCHEDULE) == {"replay": (8, 2)}
     sac = wm.agent("sac", SPEC, layers=(8,))
-    mine = only.update(fitted, jax.random.key(5), batches)[0].learner
-    theirs = sac.update(fitted.learner, jax.random.key(5), batches)[0]
+
+    @jax.jit
+    def both(fitted, key, batches):
+        mine = only.update(fitted, key, batches)[0].learner
+        return mine, sac.update(fitted.learner, key, batches)[0]
+
+    mine, theirs = both(fitted, jax.random.key(5), batches)
     for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -2,6 +2,7 @@
 line, and refused where it cannot work."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import wm
-from tests.models.tiny import CONFIG, SPEC, VECTOR_ACTION, random_like, timesteps
+from tests.models.tiny import CONFIG, SPEC, VECTOR_ACTION, fresh, random_like, timesteps
 from wm import cli
 from wm.agents.dreamer_v3 import DreamerV3
 from wm.agents.mpc import MPC
@@ -95,12 +96,13 @@ def test_a_tree_on_the_rules_catches_every_ball():
     assert scores.returns.tolist() == [1.0] * 8
 
 
+@functools.cache
 def dreamer(spec, **changes):
     icem = dataclasses.replace(ICEM, horizon=3, samples=10, elites=4)
     plan = Planning(icem=icem, mcts=TreeConfig(6, draws=3))
     config = dataclasses.replace(CONFIG, plan=plan, **changes)
     agent = DreamerV3(spec, config)
-    return agent, agent.init(jax.random.key(0))
+    return agent, fresh(agent)
 
 
 @pytest.mark.parametrize("spec", [SPEC, VECTOR_ACTION], ids=["classes", "numbers"])

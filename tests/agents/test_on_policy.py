@@ -33,8 +33,9 @@ def test_a_time_limit_is_not_death(trace):
     """V goes to 10; with the limit as an end to 5.26, 4.28 and 4.14."""
     agent = PPO(OneState().spec, PPO.Config(**TINY, gamma=0.9, minibatches=1))
     state, batches = newest(agent, OneState(), envs=1, T=111)
-    _, data = agent.nets.experience(state.moments, batches["newest"])
+    _, data = jax.jit(agent.nets.experience)(state.moments, batches["newest"])
 
+    @jax.jit
     def mean_advantage(v, discount):
         value = jnp.full((112, 1), v)
         advantage = gae(data.reward, discount, data.last, value, trace)
@@ -52,7 +53,7 @@ def test_records_that_end_an_episode_start_no_transition():
     agent = A2C(make_step_counter().spec, A2C.Config(**TINY, gamma=0.5))
     state, batches = newest(agent, make_step_counter())
     batch = batches["newest"]
-    _, data = agent.nets.experience(state.moments, batch)
+    _, data = jax.jit(agent.nets.experience)(state.moments, batch)
     last = np.asarray(batch.timestep.is_last).T
     np.testing.assert_array_equal(data.mask, ~last[:-1])
     np.testing.assert_array_equal(data.last, last[1:])
@@ -152,7 +153,8 @@ def test_rewards_are_divided_by_the_deviation_of_their_sums():
     config = A2C.Config(**TINY, normalize_reward=True, gamma=0.5)
     agent = A2C(make_step_counter().spec, config)
     state, batches = newest(agent, make_step_counter(), envs=1)
-    moments, data = agent.nets.experience(state.moments, batches["newest"])
+    experience = jax.jit(agent.nets.experience)
+    moments, data = experience(state.moments, batches["newest"])
     timestep = batches["newest"].timestep
     reward, last = np.asarray(timestep.reward)[0], np.asarray(timestep.is_last)[0]
     sums, total = [], 0.0
@@ -207,7 +209,7 @@ def test_annealing_counts_optimizer_steps():
 def test_monte_carlo_returns_end_with_the_episode_or_go_on_with_a_value():
     agent = Reinforce(OneState().spec, Reinforce.Config(**TINY, gamma=0.9))
     state, batches = newest(agent, OneState(), envs=1, T=12)
-    _, data = agent.nets.experience(state.moments, batches["newest"])
+    _, data = jax.jit(agent.nets.experience)(state.moments, batches["newest"])
     plain = monte_carlo(data, jnp.zeros(()))[:, 0]
     # Ten steps, the reset, and one step that the window cuts off.
     whole = (1 - 0.9 ** np.arange(10, 0, -1)) / 0.1
@@ -227,7 +229,7 @@ def test_the_gradient_of_reinforce_is_that_of_finite_differences():
     env = make_step_counter()
     agent = Reinforce(env.spec, config)
     state, batches = newest(agent, env)
-    _, data = agent.nets.experience(state.moments, batches["newest"])
+    _, data = jax.jit(agent.nets.experience)(state.moments, batches["newest"])
     # The stamp is a number of millions.
     seen = data.inputs.vector.at[..., 0].set(0.0)
     data = data._replace(inputs=data.inputs._replace(vector=seen))

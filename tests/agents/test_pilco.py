@@ -10,6 +10,7 @@ import pytest
 import wm
 from tests.agents import fits
 from tests.agents.fits import SCHEDULE, same
+from tests.models.tiny import fresh
 from wm.agents.pilco import double, single
 from wm.errors import UserError
 from wm.ops import moments
@@ -40,16 +41,18 @@ def pool(state):
     return ready().loop.buffer.dataset(state.buffer)
 
 
-def policy(form, seed=0):
+@functools.cache
+def policy(form):
     """An agent and a policy of some size."""
     spec = wm.env("classic/pendulum_swingup").spec
     agent = wm.agent("pilco", spec, **TINY, **{"policy.form": form})
-    params = agent.init(jax.random.key(seed)).params["policy"]
+    params = fresh(agent).params["policy"]
     if form == "rbf":
         points = jax.random.normal(jax.random.key(5), (4, 3))
         params = {**params, "points": points, "targets": 5 * params["targets"]}
         with jax.enable_x64(True):
-            return agent, single(agent.policy.solved(double(params)))
+            solved = jax.jit(lambda params: single(agent.policy.solved(double(params))))
+            return agent, solved(params)
     return agent, jax.tree.map(lambda x: 3 * x, params)
 
 
@@ -77,10 +80,9 @@ def test_a_command_in_a_certain_state_is_the_action(form):
     with jax.enable_x64(True):
         params, seen = double((params, seen))
         state = Gaussian(seen, jnp.zeros((2, 2, 2)))
-        _, command, _ = agent.policy.act(
-            {"policy": params}, jax.random.key(0), (), state
-        )
-        action = agent.policy.certain(params, seen)
+        act, key = jax.jit(agent.policy.act), jax.random.key(0)
+        _, command, _ = act({"policy": params}, key, (), state)
+        action = jax.jit(agent.policy.certain)(params, seen)
         np.testing.assert_allclose(command.mean, action, rtol=1e-3)
         np.testing.assert_allclose(command.cov, 0, atol=1e-5)
         np.testing.assert_allclose(command.cross, 0, atol=1e-12)
@@ -96,10 +98,11 @@ def test_a_command_in_an_uncertain_state_matches_samples(form):
         params = double(params)
         cov = jnp.array([[0.01, 0.004], [0.004, 0.04]])
         state = Gaussian(jnp.array([0.4, -0.3]), cov)
-        command = agent.policy.command(agent.policy.prepared(params), state)
+        prepared = jax.jit(agent.policy.prepared)(params)
+        command = jax.jit(agent.policy.command)(prepared, state)
         rng = np.random.default_rng(0)
         drawn = rng.multivariate_normal(state.mean, cov, 200_000)
-        action = np.asarray(agent.policy.certain(params, jnp.asarray(drawn)))
+        action = np.asarray(jax.jit(agent.policy.certain)(params, drawn))
         wide = agent.model.widened(state)
     pairs = np.stack([np.sin(drawn[:, 0]), np.cos(drawn[:, 0])], 1)
     both = np.cov(np.concatenate([drawn, pairs, action], 1).T)
@@ -217,7 +220,7 @@ def test_a_run_fits_every_so_many_steps():
 
 def test_policies_begin_where_episodes_do():
     agent, _ = policy("rbf")
-    points = agent.init(jax.random.key(0)).params["policy"]["points"]
+    points = fresh(agent).params["policy"]["points"]
     assert points.shape == (4, 3)  # speed, sine, cosine
     np.testing.assert_allclose(points[:, 2], 1, atol=0.1)
     with jax.enable_x64(True):

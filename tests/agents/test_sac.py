@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from wm.types import ArraySpec, EnvSpec
 TINY = {"layers": (4,)}
 
 
+@functools.cache
 def ready(**settings):
     agent = SAC(make_hidden_point().spec, SAC.Config(**TINY, **settings))
     return agent, *newest(agent, make_hidden_point())
@@ -80,7 +83,8 @@ def test_resets_teach_nothing():
     batch = batches["replay"]
     ended = batch.timestep.is_last.at[:, 0].set(True)
     batch = batch._replace(timestep=batch.timestep._replace(is_last=ended))
-    metrics = agent.update(state, jax.random.key(0), {"replay": batch})[2]
+    update = jax.jit(agent.update)
+    metrics = update(state, jax.random.key(0), {"replay": batch})[2]
     assert metrics["loss/critic"] == 0
     assert metrics["loss/actor"] == 0
 

@@ -519,9 +519,7 @@ def test_feedback_names_stored_fields_and_masks_the_context(ready):
         name: buffer.sample(state.buffer, jax.random.key(1), N, L)[1]
         for name, (N, L) in batches.items()
     }
-    update = jax.jit(
-        lambda: ready.agent.update(state.agent, jax.random.key(2), drawn)
-    )
+    update = jax.jit(lambda: ready.agent.update(state.agent, jax.random.key(2), drawn))
     _, feedback, metrics = jax.eval_shape(update)
     assert feedback.keys() <= drawn.keys()
     for name, given in feedback.items():

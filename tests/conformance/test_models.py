@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import wm
-from tests.models.tiny import CONFIG, random_like
+from tests.models.tiny import CONFIG, fresh, random_like
 from wm.envs import wrappers
 from wm.envs.grid import Maze
 from wm.models import counted
@@ -51,7 +51,7 @@ def counted_table(spec):
 
 def rssm(config, spec):
     model = RSSM(spec, config)
-    return model, random_like(model.init(jax.random.key(0)))
+    return model, random_like(fresh(model))
 
 
 def maze(time_limit):
@@ -64,14 +64,14 @@ def ensemble(**settings):
         members=2, layers=1, units=8, particles=4, learn_reward=True, **settings
     )
     model = Ensemble(EnvSpec(ArraySpec((3,)), ArraySpec((2,))), config)
-    return model, model.init(jax.random.key(0))
+    return model, fresh(model)
 
 
 def process():
     """A Gaussian process that has seen two points."""
     spec = EnvSpec(ArraySpec((3,)), ArraySpec((2,)))
     model = GPModel(spec, GPConfig(angles=(1,), points=4))
-    params = model.init(jax.random.key(0))["model"]
+    params = fresh(model)["model"]
     known = {"x": params["x"].at[1].set(1.0), "y": params["y"].at[1].set(0.5)}
     return model, {"model": {**params, **known, "mask": jnp.arange(4) < 2}}
 
@@ -80,14 +80,14 @@ def latent(spec, **settings):
     sizes = {"units": 8, "latent": 4, "value_bins": 5, "reward_bins": 5, "stack": 2}
     config = ValueEquivalentConfig(**sizes, **settings)
     model = ValueEquivalent(spec, config)
-    return model, random_like(model.init(jax.random.key(0)))
+    return model, random_like(fresh(model))
 
 
 def prefixed(spec):
     sizes = {"units": 8, "latent": 4, "value_bins": 5, "reward_bins": 5, "stack": 2}
     sizes |= {"memory": 4, "projection": 4, "bottleneck": 2, "prefix_horizon": 2}
     model = ValuePrefix(spec, ValuePrefixConfig(**sizes))
-    return model, random_like(model.init(jax.random.key(0)))
+    return model, random_like(fresh(model))
 
 
 MODELS = {

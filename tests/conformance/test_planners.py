@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import wm
-from tests.models.tiny import CONFIG, SPEC, VECTOR_ACTION, random_like
+from tests.models.tiny import CONFIG, SPEC, VECTOR_ACTION, fresh, random_like
 from tests.planners.small import known_maze
 from wm.imagine import imagine
 from wm.models.rssm import RSSM
@@ -56,12 +56,14 @@ PLANNERS = {
 }
 
 
+@functools.cache
 def table():
     model, params, _ = known_maze(wm.env("grid/dyna_maze"))
     start = model.start(params, ROWS)
     return model, params, start.replace(state=jnp.array([18, 17, 44]))
 
 
+@functools.cache
 def of_rules(name):
     env = wm.env(name)
     model = rules(env)
@@ -71,9 +73,10 @@ def of_rules(name):
     return model, {}, model.observe({}, keys[0], None, None, seen)
 
 
+@functools.cache
 def rssm(spec):
     model = RSSM(spec, CONFIG)
-    params = random_like(model.init(jax.random.key(0)))
+    params = random_like(fresh(model))
     state = model.start(params, ROWS)
     noise = jax.random.normal(jax.random.key(1), state.deter.shape)
     return model, params, state.replace(deter=noise)

@@ -1,12 +1,14 @@
 """The ensemble: who moves which particle, and what a row earns."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.models.tiny import fresh
 from wm.errors import UserError
 from wm.models.ensemble import (
     Ensemble,
@@ -29,9 +31,10 @@ SPEC = EnvSpec(
 SMALL = EnsembleConfig(members=4, layers=1, units=8, particles=8, gaussian=False)
 
 
+@functools.cache
 def model_of(seed=0, **changes):
     model = Ensemble(SPEC, dataclasses.replace(SMALL, **changes))
-    return model, model.init(jax.random.key(seed))
+    return model, fresh(model, seed)
 
 
 def spread(model, rows=3, seed=1):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.models.tiny import CONFIG, SPEC, L, N, batch, random_like, timesteps
+from tests.models.tiny import CONFIG, SPEC, L, N, batch, fresh, random_like, timesteps
 from wm.errors import UserError
 from wm.models.rssm import RSSM
 from wm.models.rssm_config import RSSMConfig
@@ -22,7 +22,7 @@ close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 def built(**changes):
     spec = changes.pop("spec", SPEC)
     model = RSSM(spec, dataclasses.replace(CONFIG, **changes))
-    return model, random_like(model.init(jax.random.key(0)))
+    return model, random_like(fresh(model))
 
 
 def sequence(model, params, length=L):

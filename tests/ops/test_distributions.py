@@ -151,11 +151,12 @@ def test_bounded_normal_reaches_its_bounds():
     assert dist.entropy() == dist.normal.entropy()
 
 
-@pytest.mark.parametrize(("u", "expected"), [(10.0, -32.305), (20.0, -162.305)])
+@pytest.mark.parametrize(("u", "expected"), [(8.0, -18.305), (20.0, -162.305)])
 def test_tanh_normal_log_prob_is_finite_far_out(u, expected):
     dist = TanhNormal(jnp.zeros(1), jnp.ones(1))
     sample = dist.sample(jnp.array([u]))
-    assert sample.action == 1
+    # Without optimization, tanh is exactly 1 from 20 on only.
+    np.testing.assert_allclose(sample.action, 1, rtol=3e-7)
     assert dist.log_prob(sample) == pytest.approx(expected, abs=2e-3)
 
 

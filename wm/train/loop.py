@@ -12,6 +12,7 @@ one executable serves stretches of any length.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, cast
 
 import jax
@@ -81,6 +82,11 @@ class Loop:
         """Steps T of every environment per chunk, and updates after it."""
         T, updates = self.schedule.chunk_updates()
         return T, updates if hasattr(self.agent, "update") else 0
+
+    @functools.cached_property
+    def agent_update(self) -> Any:
+        """`agent.update`, traced once for all that asks for its shapes or runs it."""
+        return jax.jit(self.agent.update, inline=True)
 
     @property
     def chunk_steps(self) -> int:
@@ -267,7 +273,7 @@ class Loop:
         """One update of the agent, unless it is not finite: (state, feedback)."""
 
         def update():
-            agent, feedback, metrics = self.agent.update(state.agent, key, batches)
+            agent, feedback, metrics = self.agent_update(state.agent, key, batches)
             return agent, feedback, as_float(metrics)
 
         policy = self.schedule.nonfinite
@@ -308,9 +314,8 @@ class Loop:
 
     def zeros(self, agent: Tree, batches: dict[str, Any]) -> tuple[Metrics, Tree]:
         """As `blank`, for batches of these shapes."""
-        metrics = jax.eval_shape(self.agent.update, agent, jax.random.key(0), batches)[
-            2
-        ]
+        key = jax.random.key(0)
+        metrics = jax.eval_shape(self.agent_update, agent, key, batches)[2]
         return {name: jnp.zeros((), jnp.float32) for name in metrics}, batches
 
     def fit(self, env: Batched, state: TrainState) -> tuple[TrainState, Metrics]:

@@ -76,7 +76,7 @@ def tree(loop: Any, shapes: Any, eval_rows: int) -> int:
             sizes.append(_learning(loop, shapes, ["reanalyse"], again))
         if getattr(config, "reanalyse", 0):
             names = list(loop.update_batches())
-            sizes.append(_learning(loop, shapes, names, agent.update))
+            sizes.append(_learning(loop, shapes, names, loop.agent_update))
     return max(sizes)
 
 
