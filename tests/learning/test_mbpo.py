@@ -1,6 +1,6 @@
-"""MBPO on the pendulum: 1800 steps with 20 updates each, half of every batch real.
+"""MBPO on the pendulum: 2400 steps with 20 updates each, half of every batch real.
 
-`make test-learning` runs it. Figures are of 10 episodes, 21 November 2026 if not said.
+`make test-learning` runs it. Figures are of 10 episodes, 22 November 2026.
 At this size SAC with as many updates is as good (-203 ± 23 after 2000 steps, the same
 code with `real_ratio` 1): the check shows that the model does its part, not that it
 helps. A model whose changes have the wrong sign makes the policy useless.
@@ -24,19 +24,17 @@ def scores(seeds=2, **settings):
     return np.asarray(run.scores).mean(1)
 
 
-def test_the_pendulum_is_held_up_after_1800_steps():
-    """-120, -590, -138, -143 on 22 November 2026 (random -1229); with errors weighed by
-    the square root of their variance (`fit.beta` 0.5) -157, -372, -137, -148: one seed
-    in four is late. After fits of the published kind, which stop when five epochs bring
-    nothing, -166 and -1339: with a few hundred rows five epochs are 25 steps, and one
-    seed's model stayed where it was."""
-    found = sorted(scores(4))
-    assert found[1] >= -350
-    assert found[0] >= -900
+def test_the_pendulum_is_held_up_after_2400_steps():
+    """-176, -194, -201, -174 (random -1229). After 1800 steps -120,
+    -590, -138, -143; with errors weighed by the square root of their variance
+    (`fit.beta` 0.5) -157, -372, -137, -148; after fits of the published kind, which stop
+    when five epochs bring nothing, -166 and -1339: with a few hundred rows five epochs
+    are 25 steps, and one seed's model stayed where it was."""
+    assert (scores(4) >= -350).all()
 
 
 def test_a_model_that_moves_the_wrong_way_ruins_the_policy(monkeypatch):
-    """-1426 and -1259."""
+    """-1694 and -1627."""
     original = Ensemble._change
 
     def turned(self, *args):
