@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from wm.agents.dreamer_v3_config import Config
 from wm.types import ArraySpec, Batch, EnvSpec, Index, TimeStep
@@ -31,12 +30,14 @@ N, L = 2, 6
 
 
 def random_like(params, seed: int = 7):
-    """Params without the zeros of fresh output layers; compiles nothing."""
-    rng = np.random.default_rng(seed)
-    moved = lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(moved(np.asarray(leaf)), leaf.dtype), params
-    )
+    """Params without the zeros of fresh output layers."""
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    moved = [
+        leaf + 0.3 * jax.random.normal(key, leaf.shape)
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return tree.unflatten(moved)
 
 
 def fresh(model, seed: int = 0):
