@@ -27,7 +27,7 @@ def scores(seeds=2, **settings):
 def test_the_pendulum_is_held_up_after_2400_steps():
     """-176, -194, -201, -174 (random -1229). After 1800 steps -120,
     -590, -138, -143; with errors weighed by the square root of their variance
-    (`fit.beta` 0.5) -157, -372, -137, -148; after fits of the published kind, which stop
+    (`fit.beta` 0.5) -157, -372, -137, -148; after fits of the published kind, that stop
     when five epochs bring nothing, -166 and -1339: with a few hundred rows five epochs
     are 25 steps, and one seed's model stayed where it was."""
     assert (scores(4) >= -350).all()
