@@ -211,3 +211,14 @@ def test_real_and_imagined_parts_of_a_batch():
 def test_what_cannot_work_is_one_line(settings, message):
     with pytest.raises(UserError, match=message):
         agent_of(**settings)
+
+
+def test_replay_that_cannot_hold_the_growth_of_rollouts_is_refused():
+    """Their length is read off the steps in replay, which would stop growing."""
+    agent = wm.agent("mbpo", wm.env("classic/pendulum").spec, length=(0, 10, 1, 5))
+    schedule = Schedule(total=5_000, replay=4_000)
+    with pytest.raises(
+        UserError, match=r"^--train.replay must be at least 5000: .* 4000"
+    ):
+        agent.buffer(schedule)
+    agent.buffer(Schedule(total=50_000, replay=10_000))

@@ -284,6 +284,10 @@ def test_likelihood_by_hand():
         ({"elites": 0}, r"--agent.model.elites must be in \[1, 4\] .*, got 0"),
         ({"members": 0}, "--agent.model.members must be at least 1, got 0"),
         ({"units": -5}, "--agent.model.units must be at least 1, got -5"),
+        (
+            {"propagation": "TS1"},
+            "--agent.model.propagation must be one of ts_inf, ts1",
+        ),
         ({"particles": 0}, "--agent.model.particles must be at least 1, got 0"),
         ({"layers": -1}, "--agent.model.layers must be at least 0, got -1"),
         ({"propagation": "mean"}, "needs --agent.model.particles 1"),

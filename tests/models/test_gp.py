@@ -174,6 +174,23 @@ def fitted(config=CONFIG):
     return model, {"model": {"x": x, "y": y, "mask": mask, "hyper": hyper}}
 
 
+def test_many_beliefs_are_stepped_as_one_alone():
+    """More than are stepped at once, which their number does not divide."""
+    model, params = fitted()
+    rng, rows = np.random.default_rng(5), 11
+    mean = jnp.asarray(rng.normal(size=(rows, 2)), jnp.float32)
+    cov = jnp.tile(0.1 * jnp.eye(2), (rows, 1, 1))
+    action = jnp.asarray(rng.uniform(-1, 1, size=(rows, 1)), jnp.float32)
+    step = jax.jit(lambda *args: model.step(params, None, *args))
+    after, prediction = step(Gaussian(mean, cov), action)
+    one = lambda n: step(Gaussian(mean[n : n + 1], cov[n : n + 1]), action[n : n + 1])
+    for n in (0, 10):
+        alone, reward = one(n)
+        np.testing.assert_allclose(after.mean[n], alone.mean[0], rtol=1e-5)
+        np.testing.assert_allclose(after.cov[n], alone.cov[0], rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(prediction.reward[n], reward.reward[0], rtol=1e-5)
+
+
 def test_a_step_matches_samples():
     """Beliefs, the policy's linear answer to them, and the reward after it."""
     model, params = fitted()

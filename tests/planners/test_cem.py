@@ -266,6 +266,11 @@ def test_the_presets_are_the_published_values():
     [
         (CEMConfig, {"elites": 500}, r"elites must be in \[1, samples\], got 500"),
         (CEMConfig, {"smoothing": 1.0}, r"smoothing must be in \[0, 1\), got 1.0"),
+        (CEMConfig, {"bounds": "cut"}, "bounds must be truncate or clip, got cut"),
+        (CEMConfig, {"execute": "all"}, "execute must be mean or best, got all"),
+        (CEMConfig, {"select": "worst"}, "select must be best or random, got worst"),
+        (MPPIConfig, {"bounds": "cut"}, "bounds must be truncate or clip, got cut"),
+        (MPPIConfig, {"execute": "all"}, "execute must be mean or sample, got all"),
         (CEMConfig, {"horizon": 0}, "horizon must be at least 1, got 0"),
         (MPPIConfig, {"temperature": 0.0}, "temperature must be positive, got 0.0"),
         (MPPIConfig, {"blend": 0.0}, r"blend must be in \(0, 1\], got 0.0"),

@@ -94,3 +94,11 @@ def test_actions_hardly_tried_are_worth_what_is_hoped():
     first = jnp.array([0.0, jnp.inf])
     q, _, _ = sweeping.sweep_states(known, q, first, 1, 0.5, 1e-4, 20.0, bored=2)
     assert q[1, 0] == 20.0
+
+
+def test_the_largest_is_the_first_that_argmax_finds():
+    """Ties and all; along both axes."""
+    rank = np.random.default_rng(0).integers(0, 4, (50, 6, 5)).astype(np.float32)
+    found = jax.vmap(sweeping.largest)(rank)
+    np.testing.assert_array_equal(found, rank.reshape(50, -1).argmax(1))
+    assert int(sweeping.largest(jnp.zeros(3))) == 0

@@ -169,7 +169,18 @@ class MBPO:
         return carry, action, {}
 
     def buffer(self, schedule: Any) -> Replay:
-        """Uniform replay."""
+        """Uniform replay.
+
+        Raises:
+          UserError: it cannot hold the steps by which rollouts lengthen.
+        """
+        _, end, low, high = self.config.length
+        grown = min(schedule.total, end * self.config.epoch_steps)
+        if low < high and schedule.replay < grown:
+            raise UserError(
+                f"--train.replay must be at least {grown}: rollouts lengthen with the "
+                f"steps that it holds (--agent.length), got {schedule.replay}"
+            )
         return Replay(schedule.replay, 2, newest_first=False)
 
     def batches(self, schedule: Any) -> dict[str, tuple[int, int]]:

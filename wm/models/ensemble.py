@@ -11,7 +11,7 @@ appendix; Nagabandi et al. 2018 (deterministic, one member).
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -66,17 +66,17 @@ class EnsembleConfig:
         for name in ("members", "units", "particles"):
             require(self, f"model.{name}", getattr(self, name) >= 1, "at least 1")
         require(self, "model.layers", self.layers >= 0, "at least 0")
+        how, known = self.propagation, get_args(Propagation)
+        require(self, "model.propagation", how in known, f"one of {', '.join(known)}")
         moving, members = self.moving, self.members
         require(
             self, "model.elites", 1 <= moving <= members, f"in [1, {members}] (members)"
         )
-        if self.propagation == "mean" and self.particles != 1:
+        if how == "mean" and self.particles != 1:
             raise UserError(
                 "--agent.model.propagation mean needs --agent.model.particles 1"
             )
-        dealt = self.propagation in ("ts_inf", "mm") or (
-            self.propagation == "ts1" and self.particles > 1
-        )
+        dealt = how in ("ts_inf", "mm") or (how == "ts1" and self.particles > 1)
         if dealt and self.particles % moving:
             raise UserError(
                 "--agent.model.particles must be a multiple of the "

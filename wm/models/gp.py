@@ -27,6 +27,9 @@ from wm.ops import moments
 from wm.ops.moments import Gaussian, Regression
 from wm.types import Belief, EnvSpec, Key, Params, Prediction, TimeStep
 
+ROWS = 8
+"""Beliefs that are stepped at once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class GPConfig:
@@ -175,8 +178,9 @@ class GPModel:
             as_double = lambda tree: jax.tree.map(_double, tree)
             gp = self.prepared(as_double(params))["model"]["posterior"]
             state, action = as_double(state), self.command(as_double(action))
-            follow = jax.checkpoint(jax.vmap(self.follow, (None, 0, 0)))
-            after, cost = follow(gp, state, action)
+            # A few rows at once: a row takes [N, N] for every pair of processes.
+            follow = jax.checkpoint(lambda row: self.follow(gp, *row))
+            after, cost = jax.lax.map(follow, (state, action), batch_size=ROWS)
             to_own = lambda x: x.astype(dtype)
             reward, after = to_own(-cost), jax.tree.map(to_own, after)
             return after, Prediction(reward, jnp.ones_like(reward))

@@ -164,16 +164,16 @@ def through_gp(x: Gaussian, gp: Regression) -> Image:
         gp.lengths, gp.amplitude, gp.beta
     )
     E = gp.beta.shape[0]
-    a, b = np.triu_indices(E)
-    Q = jax.vmap(lambda *two: _products(x, nu, *two))(
-        gp.lengths[a], gp.amplitude[a], gp.lengths[b], gp.amplitude[b]
-    )
-    values = jnp.einsum("pn,pnm,pm->p", gp.beta[a], Q, gp.beta[b]) - mean[a] * mean[b]
+    # Sums of weighted elements, in which Q is never in memory.
+    square = jax.vmap(lambda *two: _square(x, nu, *two))
+    one = gp.lengths, gp.amplitude, gp.beta
+    own = square(*one, *one, gp.inverse)
     if gp.inverse is not None:
-        own = np.flatnonzero(a == b)
-        known = jnp.einsum("enm,enm->e", gp.inverse, Q[own])
-        values = values.at[own].add(jnp.square(gp.amplitude) - known)
-    cov = jnp.zeros((E, E), values.dtype).at[a, b].set(values).at[b, a].set(values)
+        own = own + jnp.square(gp.amplitude)
+    a, b = np.triu_indices(E, 1)
+    first, second = ([leaf[at] for leaf in one] for at in (a, b))
+    apart = square(*first, *second, None) - mean[a] * mean[b]
+    cov = jnp.diag(own - jnp.square(mean)).at[a, b].set(apart).at[b, a].set(apart)
     return Image(mean, cov, gain.T)
 
 
@@ -188,8 +188,19 @@ def _mean(x: Gaussian, nu, lengths, amplitude, beta):
     return weight.sum(), solve(half.T, white @ weight, lower=False) / lengths
 
 
-def _products(x: Gaussian, nu, lengths_a, amplitude_a, lengths_b, amplitude_b):
-    """Q `[N, N]`: the mean over x of k_a(x_i, x) k_b(x_j, x).
+def _square(
+    x: Gaussian,
+    nu,
+    lengths_a,
+    amplitude_a,
+    beta_a,
+    lengths_b,
+    amplitude_b,
+    beta_b,
+    inverse,
+):
+    """Sum of (β_a β_bᵀ − inverse) Q with Q `[N, N]` the mean over x of
+    k_a(x_i, x) k_b(x_j, x).
 
     R⁻¹S with R = S P² + I, P² = Λ_a⁻¹ + Λ_b⁻¹, as S − SP (I + PSP)⁻¹ PS: symmetric.
     """
@@ -203,7 +214,10 @@ def _products(x: Gaussian, nu, lengths_a, amplitude_a, lengths_b, amplitude_b):
     log_a = 2 * jnp.log(amplitude_a) + 0.5 * (z_a * (bent_a - nu)).sum(1)
     log_b = 2 * jnp.log(amplitude_b) + 0.5 * (z_b * (bent_b - nu)).sum(1)
     logdet = jnp.log(jnp.diagonal(half)).sum()
-    return jnp.exp(log_a[:, None] + log_b + bent_a @ z_b.T - logdet)
+    weight = beta_a[:, None] * beta_b
+    if inverse is not None:
+        weight = weight - inverse
+    return jnp.sum(weight * jnp.exp(log_a[:, None] + log_b + bent_a @ z_b.T - logdet))
 
 
 def _half(cov, scale):

@@ -103,4 +103,8 @@ def planner(
         "mppi": mppi,
         "gradient": gradient,
     }
+    if name not in makers:
+        raise ValueError(
+            f"planner must be one of {', '.join(makers)}, mcts, got {name}"
+        )
     return makers[name](model, discounted(gamma, value), getattr(settings, name))

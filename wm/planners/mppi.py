@@ -86,6 +86,8 @@ class MPPIConfig:
             blend=(0 < self.blend <= 1, "in (0, 1]"),
             least_sigma=(self.least_sigma > 0, "positive"),
             momentum=(0 <= self.momentum < 1, "in [0, 1)"),
+            bounds=(self.bounds in ("truncate", "clip"), "truncate or clip"),
+            execute=(self.execute in ("mean", "sample"), "mean or sample"),
             particles=(self.particles >= 1, "at least 1"),
         )
 

@@ -52,7 +52,7 @@ def sweep(
         if at_random is not None:
             noise = jax.random.uniform(jax.random.fold_in(at_random, turn), q.shape)
             rank = jnp.where(table.tried, 1 + noise, 0.0)
-        best = jnp.argmax(rank)
+        best = largest(rank)
         due = rank.ravel()[best] > threshold
         at = (best // actions, best % actions)
         error = errors(table, q, gamma)[at]
@@ -65,6 +65,17 @@ def sweep(
         return q, priority, made + due
 
     return jax.lax.fori_loop(0, n, body, (q, priority, jnp.zeros((), jnp.int32)))
+
+
+def largest(rank: jax.Array) -> jax.Array:
+    """i32, the first index of the largest entry, counted along all axes.
+
+    As `argmax` says it, by two plain reductions: XLA's own takes ten times as long on a
+    CPU (0.28 ms against 0.03 for 24,000 entries).
+    """
+    flat = rank.ravel()
+    index = jnp.arange(flat.size, dtype=jnp.int32)
+    return jnp.where(flat == flat.max(), index, flat.size - 1).min()
 
 
 def errors(table: Table, q: jax.Array, gamma: float) -> jax.Array:
@@ -120,7 +131,7 @@ def sweep_states(
         if at_random is not None:
             noise = jax.random.uniform(jax.random.fold_in(at_random, turn), rank.shape)
             rank = jnp.where(counted.sum(-1) > 0, 1 + noise, 0.0)
-        state = jnp.argmax(rank)
+        state = largest(rank)
         due = rank[state] > threshold
         worth, tried = expected(known, state, q.max(-1), gamma)
         worth = jnp.where(tried >= bored, worth, unknown)
