@@ -12,9 +12,6 @@ _FOUR: dict[str, Any] = {
     "symmetry": "mirror",
     "search.simulations": 16,
     "search.considered": 7,
-    # Values as they are: stretched to [0, 1] among siblings their noise is as large as
-    # any difference.
-    "search.rescale": False,
     "net.units": 32,
     "net.value_units": 64,
     "value_scale": 1.0,
@@ -81,11 +78,10 @@ ALPHAZERO: dict[str, Preset] = {
         source="ours: two minutes on a CPU",
     ),
     "connect_four_hour": Preset(
-        agent={**_FOUR, "net.layers": 2, "decay_updates": (30_000, 41_000)},
+        agent={**_FOUR, "net.layers": 2, "decay_updates": (13_000, 18_500)},
         schedule={
             **_FOUR_SCHEDULE,
-            "updates": 63,
-            "total": 2_000_000,
+            "total": 1_400_000,
             "replay": 262_144,
             "log_steps": 26_880,
         },
